@@ -1,0 +1,138 @@
+"""The grid file's schema: what a user may write, with the default of every setting.
+
+A grid is YAML, read with OmegaConf into these structured configs, so that a misspelt key or a wrong type is
+an error before anything starts. Names of strategies and data sets are checked later, by `plan`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class TrainConfig:
+    """How every network of the grid is trained. All of it changes numbers, so all of it is in a run's key."""
+
+    steps: int = 400
+    """Optimiser steps of one training, the same at every label budget."""
+    batch_size: int = 8
+    """Patches a step, over all workers, for strategies that look at a neighbourhood."""
+    pixel_batch_size: int = 128
+    """Labelled pixels a step, over all workers, for strategies that look at one pixel at a time."""
+    patch_size: int = 64
+    """Side of a training patch, in pixels (cut to the image where the image is smaller)."""
+    evaluations: int = 4
+    """Evenly spaced evaluations on validation labels, the last one after the last step; checkpoints fall here."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
+    warmup_fraction: float = 0.05
+    """Share of the steps with a linearly rising learning rate; a cosine to zero follows."""
+    gradient_clip_norm: float = 1.0
+    """Largest gradient norm; 0 switches clipping off."""
+    loss: str = "cross_entropy"
+    """Training loss: cross_entropy (mean over labelled pixels of all workers) or class_balanced."""
+    augmentation: str = "none"
+    """none or flips (random flips and quarter turns of patches)."""
+    normalisation: str = "per_band_zscore"
+    """none, per_band_zscore, per_band_minmax or scale (divides by the data set's stated scale)."""
+    normalisation_scope: str = "train"
+    """Where statistics come from: train (all pixels of the training side) or scene (compatibility, flagged)."""
+    precision: str = "fp32"
+    """fp32 or bf16 (autocast)."""
+    checkpoint: str = "best"
+    """Which weights are scored on test: best (on validation labels, where there are any) or last."""
+    world_size: int = 1
+    """DDP workers of one training; scikit-learn strategies always use one."""
+
+
+@dataclass
+class SearchConfig:
+    """How hyperparameters are chosen: the same budget for every strategy."""
+
+    trials: int = 8
+    """Trials a strategy, stopped ones included; trial 0 is the strategy's defaults."""
+    round: int = 4
+    """Trials drawn together; round n sees only finished rounds. Independent of the cluster's size."""
+    sampler: str = "tpe"
+    """tpe or random."""
+    stopping: str = "rungs"
+    """rungs (synchronous successive halving) or none."""
+    rungs: list[float] = field(default_factory=lambda: [0.5])
+    """Shares of `train.steps` at which the worse part of a round is stopped."""
+    reduction: int = 2
+    """One in so many trials of a round survives a rung."""
+    metric: str = "miou"
+    """Validation score that decides: miou, oa, aa, kappa or mean_f1."""
+    selection: str = "auto"
+    """Where validation labels come from: auto, validation_matched, validation_full, held_out_shots or none."""
+
+
+@dataclass
+class ExecutionConfig:
+    """Where and how runs execute. None of it changes numbers, none of it is in a key."""
+
+    groups: int = 0
+    """Worker groups at once; 0 = as many as the cluster's CPUs or GPUs hold."""
+    cpus_per_worker: int = 1
+    """CPUs, and so threads, of each DDP worker."""
+    gpus_per_worker: float = -1
+    """GPUs of each DDP worker; -1 = one where the cluster has any, else none."""
+    prefetch: int = 1
+    """Trial drivers started ahead of a free group."""
+    max_attempts: int = 3
+    """Attempts at a run that was lost with its worker, group or node, before it counts as failed."""
+    same_error_limit: int = 3
+    """Cells in a row that fail with the same error before the sweep stops; 0 = never."""
+    stall_timeout_s: float = 600
+    """Seconds without any progress before the watchdog gives its diagnosis and ends the sweep."""
+    run_time_limit_s: float = 0
+    """Wall-clock limit of one run segment; 0 = none."""
+    recycle_after_runs: int = 0
+    """A worker group is restarted after so many runs; 0 = never."""
+    isolation: str = "group"
+    """group (resident worker groups) or run (a fresh group for every run)."""
+    fail_fast: bool = False
+    """Stop the sweep at the first run that fails for good."""
+    storage_path: str = ""
+    """Where checkpoints go; empty = the sweep's folder. Clusters need a path that all nodes share."""
+
+
+@dataclass
+class BlockConfig:
+    """A further set of cells: every strategy x every data set x every label budget of this block."""
+
+    strategies: list[Any] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
+    label_budgets: list[Any] = field(default_factory=list)
+    optional: bool = False
+    """Cells that may be blocked or fail without making the sweep's exit status 1."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Settings of `train` that differ for this block."""
+
+
+@dataclass
+class GridConfig:
+    """A whole sweep: its cells, its search budget, its seeds and its settings."""
+
+    name: str = "sweep"
+    """Name of the sweep: its folder and its MLflow experiment."""
+    description: str = ""
+    """What the grid shows, in a sentence."""
+    strategies: list[Any] = field(default_factory=list)
+    """Names, or mappings such as {name: in_domain/unet, regime: full} that fix fields."""
+    datasets: list[str] = field(default_factory=list)
+    """Names of packaged data sets, or paths of YAML files that describe a user's own."""
+    label_budgets: list[Any] = field(default_factory=list)
+    """Fractions in (0, 1], or mappings {k_shot: 5}, {fraction: 0.1, sampler: whole_images}."""
+    blocks: list[BlockConfig] = field(default_factory=list)
+    """Further cells beside strategies x datasets x label_budgets."""
+    controls: bool = True
+    """Give every pretrained strategy its two controls from random weights."""
+    seeds: int = 3
+    """Final runs a cell, with the winner's hyperparameters."""
+    split: str = "default"
+    """default (the data set's own), block, random (compatibility, leaks, flagged)."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)

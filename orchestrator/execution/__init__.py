@@ -1,0 +1,1 @@
+"""What runs next, and where: searcher, worker groups, the training loop, checkpoints, failure policy."""

@@ -1,0 +1,1 @@
+"""MLflow as the one source of truth: what is done, with what outcome. Nothing is ever deleted."""

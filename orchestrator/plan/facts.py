@@ -1,0 +1,94 @@
+"""Facts about a data set in plain data: what planning needs to know without opening a cube."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Quantity = Literal["toa_reflectance", "surface_reflectance", "radiance", "raw"]
+SplitKind = Literal["block", "random", "images"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """One original file: path below the data root, checksum, public address."""
+
+    path: str
+    sha256: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFacts:
+    """A data set's datasheet."""
+
+    name: str
+    title: str
+    """One line for lists."""
+    num_bands: int
+    """Bands that are used, after dead ones were dropped."""
+    wavelengths_nm: tuple[float, ...] | None
+    """Band centres in the order of the cube, or None where unknown."""
+    fwhm_nm: tuple[float, ...] | None = None
+    wavelengths_provenance: str = ""
+    """Where the band centres come from, or why they are unknown."""
+    dropped_bands: tuple[int, ...] = ()
+    """0-based bands of the original file that are never used."""
+    quantity: Quantity
+    scale: float = 1.0
+    """Stored number divided by this is the physical quantity (10000 for reflectance x 10000)."""
+    class_names: tuple[str, ...]
+    """Scored classes, in the order of the contiguous class index."""
+    class_ids: tuple[int, ...]
+    """Ids in the original label files, same order."""
+    headline_classes: tuple[str, ...] | None = None
+    """Classes of the headline score where it is not all of them."""
+    domain: Literal["remote", "proximal"]
+    sensor: str
+    region: str = ""
+    labels: Literal["human", "derived"] = "human"
+    """derived = from a model (unmixing): never in aggregates or tests of significance."""
+    task: Literal["scene", "images"]
+    """One large image, or a set of images."""
+    image_size_px: tuple[int, int]
+    """Height and width of the (largest) image."""
+    num_images: int = 1
+    labelled_pixels: int = 0
+    split: SplitKind
+    """The data set's own split."""
+    folds: int = 1
+    """Cross-validation folds; final seed s uses fold s modulo this number."""
+    reader_version: int = 1
+    """Raised by hand when a change of the reader alters numbers."""
+    files: tuple[SourceFile, ...] = ()
+    citation: str = ""
+    licence: str = ""
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetStatus:
+    """Whether a data set can be used now, and what to do where it cannot."""
+
+    facts: DatasetFacts
+    digest: str | None = None
+    """First 16 hex of the SHA-256 of content, labels, splits and reader version; None until prepared."""
+    files_present: bool = False
+    reason: str = ""
+    """Why it cannot be used."""
+    remedy: str = ""
+    """The command that mends it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsStatus:
+    """Whether a strategy's pretrained weights are at hand."""
+
+    name: str
+    sha256: str | None = None
+    path: str | None = None
+    reason: str = ""
+    remedy: str = ""

@@ -1,0 +1,1 @@
+"""Strategies starting from weights trained on other hyperspectral data."""

@@ -1,0 +1,1 @@
+"""Strategies trained on the target data alone."""
