@@ -1,0 +1,1 @@
+"""Pages made from the results table alone; nothing here knows the orchestrator."""
