@@ -1,0 +1,72 @@
+# make sweep   install into .venv, then run or continue the quick grid        (GRID=smoke, ARGS="seeds=3")
+# make plan    install, then show what the grid would run; starts nothing
+# make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
+# make lint    formatting, lint, types, import layers
+# make clean   remove .venv and caches; sweeps' results stay
+#
+# Installing is skipped while pyproject.toml and constraints.txt are older than the last installation.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+GRID ?= quick
+ARGS ?=
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.PHONY: help sweep plan test lint format clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+sweep: $(INSTALLED)
+	@echo "== sweep: run or continue the grid '$(GRID)'; interrupt it and run this again whenever you like"
+	$(BIN)/hsfm-sweep --grid $(GRID) $(ARGS)
+
+plan: $(INSTALLED)
+	$(BIN)/hsfm-sweep plan --grid $(GRID) $(ARGS)
+
+test: $(INSTALLED_DEV)
+	@echo "== test: all tests, one thread each"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+lint: $(INSTALLED_DEV)
+	@echo "== lint: ruff, mypy, import layers"
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED_DEV)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	@echo "== clean: $(VENV) and caches; the folder hsfm_sweeps with results is kept"
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A half-made environment is simply made again: `python -m venv` over an existing one repairs it.
+$(BIN)/python:
+	@for python in python3.11 python3.12 python3.13 python3; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	        echo "== install: $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
+	    fi; \
+	done; \
+	echo "no Python of version 3.11 or newer found; install python3.11 (and python3.11-venv) and run make again" >&2; \
+	exit 1
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "== install: hsfm-sweep and the pinned versions of constraints.txt (some gigabytes on the first time)"
+	$(PIP) install --quiet --editable . --constraint constraints.txt
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	@echo "== install: development tools"
+	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
