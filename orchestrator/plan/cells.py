@@ -56,14 +56,17 @@ class LabelBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class StrategyChoice:
-    """A strategy with all its fields resolved; `label` names only what the grid fixed."""
+    """A strategy with all its fields resolved."""
 
     name: str
     label: str
+    """Name and, in brackets, the regime (where there is a choice), every field off its default, every fixed one."""
     fields: Mapping[str, Any]
     """Every field with its value: a changed default is another run."""
-    control_of: str | None = None
-    """Label of the pretrained strategy that this one is a random-weights control of."""
+    fixed: tuple[str, ...] = ()
+    """Tunable fields that the grid fixed, sorted: they leave the search space."""
+    control_of: tuple[str, ...] = ()
+    """Labels of the pretrained strategies that this one is a random-weights control of (one control can serve two)."""
 
     @property
     def family(self) -> str:

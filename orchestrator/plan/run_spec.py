@@ -86,6 +86,8 @@ class RunSpec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:
         values = dict(data)
-        values["label_budget"] = LabelBudget(**{**values["label_budget"], "value": float(values["label_budget"]["value"])})
+        values["label_budget"] = LabelBudget(
+            **{**values["label_budget"], "value": float(values["label_budget"]["value"])}
+        )
         values["depends_on"] = tuple(values.get("depends_on", ()))
         return cls(**values)

@@ -1,0 +1,143 @@
+"""From an entry of the grid's `strategies` to strategies with every field resolved, and to their controls."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields as dataclass_fields
+from dataclasses import replace
+from typing import Any, get_type_hints
+
+from orchestrator.errors import ConfigError, unknown
+from orchestrator.plan.cells import StrategyChoice
+from orchestrator.plan.field_types import coerce
+from orchestrator.plan.run_spec import canonical
+from strategies._base import Strategy, StrategyError, field_values
+from strategies.registry import UnknownStrategyError, get_strategy, list_strategies
+
+WILDCARDS = frozenset("*?")
+
+
+def parse_entry(entry: Any) -> tuple[StrategyChoice, ...]:
+    """The strategies that one entry of the grid means.
+
+    Args:
+        entry: a name, a pattern such as `in_domain/*`, or a mapping of `name`, fields to fix, and optionally
+            `regimes`: a list, or `all` for every regime that the strategy offers.
+
+    Raises:
+        ConfigError: an unknown strategy, field or regime, or a value that the strategy cannot take.
+    """
+    given = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
+    name = given.pop("name", None)
+    if not isinstance(name, str) or not name:
+        raise ConfigError(
+            f"strategy entry {entry!r} has no name; allowed: a name such as in_domain/unet, "
+            "or {name: in_domain/unet, regime: full}"
+        )
+    regimes = given.pop("regimes", None)
+    if regimes is not None and "regime" in given:
+        raise ConfigError(f"strategy entry {entry!r} has regime and regimes; allowed: one of them; remove the other")
+    choices: list[StrategyChoice] = []
+    for one in _matching(name):
+        for regime in _regimes(one, regimes):
+            choices.append(_choose(one, given if regime is None else {**given, "regime": regime}))
+    return tuple(choices)
+
+
+def instantiate(choice: StrategyChoice) -> Strategy:
+    """The strategy object of a choice.
+
+    Raises:
+        ConfigError: unknown strategy, or a value that it cannot take.
+    """
+    return _build(choice.name, choice.fields)
+
+
+def controls_of(choice: StrategyChoice) -> Iterator[StrategyChoice]:
+    """The random-weights baselines of a pretrained strategy: the same regime, and `full` from scratch."""
+    strategy_class = _class_of(choice.name)
+    if strategy_class.pretraining is None or choice.fields.get("init") != "pretrained":
+        return
+    regimes = [choice.fields["regime"]]
+    if "full" in strategy_class.regimes and "full" not in regimes:
+        regimes.append("full")
+    for regime in regimes:
+        values = {**choice.fields, "init": "random", "regime": regime}
+        label = _label(choice.name, values, choice.fixed)
+        yield replace(choice, label=label, fields=values, control_of=(choice.label,))
+
+
+def _matching(name: str) -> tuple[str, ...]:
+    if not WILDCARDS & set(name):
+        return (name,)
+    found = tuple(known for known in list_strategies() if fnmatch.fnmatchcase(known, name))
+    if not found:
+        raise unknown("strategy pattern", name, list_strategies())
+    return found
+
+
+def _regimes(name: str, regimes: Any) -> Sequence[str | None]:
+    if regimes is None:
+        return (None,)
+    offered = _class_of(name).regimes
+    if regimes == "all":
+        return offered
+    if not isinstance(regimes, Sequence) or isinstance(regimes, str) or not regimes:
+        raise ConfigError(f"regimes {regimes!r} of {name}; allowed: all, or a list of {', '.join(offered)}")
+    return [str(regime) for regime in regimes]
+
+
+def _class_of(name: str) -> type[Strategy]:
+    try:
+        return get_strategy(name)
+    except UnknownStrategyError as error:
+        raise unknown("strategy", name, list_strategies(), hint="See `hsfm-sweep strategy list`.") from error
+    except StrategyError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _choose(name: str, given: Mapping[str, Any]) -> StrategyChoice:
+    strategy_class = _class_of(name)
+    known = [f.name for f in dataclass_fields(strategy_class)]
+    hints = get_type_hints(strategy_class)
+    values: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in known:
+            raise unknown(f"field of {name}", str(key), known, hint=f"See `hsfm-sweep strategy info {name}`.")
+        values[key] = coerce(value, hints[key], f"{name}: {key}")
+    if "regime" in values and values["regime"] not in strategy_class.regimes:
+        raise unknown(f"regime of {name}", values["regime"], strategy_class.regimes)
+    if values.get("init") == "pretrained" and strategy_class.pretraining is None:
+        raise ConfigError(
+            f"{name}: init is 'pretrained', but it has no pretrained weights; allowed: random; remove init"
+        )
+    strategy = _build(name, values)
+    resolved = field_values(strategy)
+    fixed = tuple(sorted(set(values) & set(strategy.space())))
+    return StrategyChoice(name=name, label=_label(name, resolved, fixed), fields=resolved, fixed=fixed)
+
+
+def _build(name: str, values: Mapping[str, Any]) -> Strategy:
+    try:
+        return _class_of(name)(**values)
+    except StrategyError as error:
+        raise ConfigError(f"{name}: {error}") from error
+
+
+def _label(name: str, resolved: Mapping[str, Any], fixed: Sequence[str]) -> str:
+    """A pure function of the resolved fields, so that one strategy has one label in every grid."""
+    strategy_class = _class_of(name)
+    defaults = field_values(strategy_class())
+    shown = {key for key, value in resolved.items() if canonical(value) != canonical(defaults[key])} | set(fixed)
+    if len(strategy_class.regimes) > 1:
+        shown.add("regime")
+    if not shown:
+        return name
+    return f"{name}[{','.join(f'{key}={_text(resolved[key])}' for key in sorted(shown))}]"
+
+
+def _text(value: Any) -> str:
+    plain = canonical(value)
+    return plain if isinstance(plain, str) else json.dumps(plain, separators=(",", ":"))

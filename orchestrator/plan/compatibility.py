@@ -1,0 +1,55 @@
+"""Whether a strategy can take a data set, from facts alone, and what is overridden where it can."""
+
+from __future__ import annotations
+
+from orchestrator.config import TrainConfig
+from orchestrator.plan.facts import DatasetFacts
+from strategies._base import Strategy
+
+
+def incompatibility(strategy: Strategy, facts: DatasetFacts) -> str:
+    """Why `strategy` cannot take this data set: value and what is accepted; empty where it can."""
+    accepts = strategy.accepts
+    if accepts.quantities is not None and facts.quantity not in accepts.quantities:
+        return f"{facts.name} holds {_words(facts.quantity)}; accepted: {_words(', '.join(accepts.quantities))}"
+    if accepts.needs_wavelengths and facts.wavelengths_nm is None:
+        why = f" ({facts.wavelengths_provenance})" if facts.wavelengths_provenance else ""
+        return f"{facts.name} has no wavelengths{why}; band centres in nm are needed"
+    outside = _outside(facts, accepts.wavelength_range_nm)
+    if outside:
+        low, high = accepts.wavelength_range_nm or (0.0, 0.0)
+        first = outside[0]
+        return (
+            f"{len(outside)} of {facts.num_bands} bands of {facts.name} lie outside of {low:g}-{high:g} nm "
+            f"(the first at {first:g} nm)"
+        )
+    highest = accepts.max_bands
+    if facts.num_bands < accepts.min_bands or (highest is not None and facts.num_bands > highest):
+        allowed = f"{accepts.min_bands} to {highest}" if highest is not None else f"at least {accepts.min_bands}"
+        return f"{facts.name} has {facts.num_bands} bands; accepted: {allowed}"
+    return ""
+
+
+def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig) -> tuple[str, ...]:
+    """What differs from the grid's settings for this strategy, in words: recorded and shown, never silent."""
+    notes = []
+    wanted = strategy.accepts.normalisation
+    if wanted is not None and wanted != train.normalisation:
+        notes.append(f"normalisation {wanted} instead of {train.normalisation}: the weights were made for it")
+    if strategy.kind == "estimator" and train.world_size > 1:
+        notes.append(f"one worker instead of {train.world_size}: scikit-learn does not use DDP")
+    if facts.dropped_bands:
+        notes.append(f"{len(facts.dropped_bands)} bands of the original files are not used")
+    if facts.labels == "derived":
+        notes.append("labels are derived by a model: never in aggregates or tests of significance")
+    return tuple(notes)
+
+
+def _outside(facts: DatasetFacts, allowed: tuple[float, float] | None) -> list[float]:
+    if allowed is None or facts.wavelengths_nm is None:
+        return []
+    return [centre for centre in facts.wavelengths_nm if not allowed[0] <= centre <= allowed[1]]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

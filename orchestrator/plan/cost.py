@@ -1,0 +1,87 @@
+"""What a cell costs: device seconds and disk. Estimates for planning, never part of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from orchestrator.config import SearchConfig
+from orchestrator.plan.facts import DatasetFacts
+from orchestrator.plan.planned import PlannedCell
+from orchestrator.plan.slots import rung_steps, survivors
+
+MODEL_GIB = 0.02
+"""Assumed size of a network's weights (5 million fp32 parameters): a strategy does not state it before it is built."""
+CHECKPOINT_MODELS = 3
+"""A checkpoint holds the weights and AdamW's two moments."""
+CHECKPOINTS_A_RUN = 2
+STORE_BYTES_A_VALUE = 4
+
+
+def rounds(trials: int, search: SearchConfig) -> tuple[int, ...]:
+    """Number of trials of each round of a study."""
+    full, rest = divmod(trials, search.round)
+    return (search.round,) * full + ((rest,) if rest else ())
+
+
+def segments(planned: PlannedCell, search: SearchConfig, trials: int) -> tuple[tuple[int, int], ...]:
+    """One round of `trials` trials, rung by rung: (trials that are still in, optimiser steps that each of them does)."""
+    found = []
+    steps = rung_steps(planned, search)
+    for begin, end in zip((0, *steps), steps, strict=False):
+        found.append((trials, end - begin))
+        trials = survivors(trials, search.reduction)
+    return tuple(found)
+
+
+def study_steps(planned: PlannedCell, search: SearchConfig) -> int:
+    """Optimiser steps of all trials of one study, early stopping included."""
+    return sum(
+        count * steps for size in rounds(planned.trials, search) for count, steps in segments(planned, search, size)
+    )
+
+
+def step_seconds(planned: PlannedCell, reference_step_s: float, measured_s: Mapping[str, float]) -> tuple[float, bool]:
+    """Device seconds of one optimiser step (of one fit for an estimator), and whether they were measured.
+
+    Args:
+        planned: the cell.
+        reference_step_s: the strategy's own value.
+        measured_s: device seconds of a step by cell id, or by strategy name where the cell itself never ran.
+    """
+    for name in (planned.cell_id, planned.cell.strategy.name):
+        if name is not None and name in measured_s:
+            return measured_s[name], True
+    return reference_step_s * int(planned.train["world_size"]), False
+
+
+def device_seconds(
+    planned: PlannedCell, search: SearchConfig, step_s: float, closed: Mapping[str, int]
+) -> tuple[float, float]:
+    """Device seconds of all runs of a cell, and of those that are still to do.
+
+    Args:
+        planned: the cell.
+        search: the search settings.
+        step_s: device seconds of one step.
+        closed: number of closed slots by stage, "search" and "final".
+    """
+    search_s = study_steps(planned, search) * len(planned.folds_used) * step_s
+    final_s = int(planned.train["steps"]) * planned.seeds * step_s
+    slots = planned.trials * len(planned.folds_used)
+    search_left = search_s * (1 - closed.get("search", 0) / slots) if slots else 0.0
+    final_left = final_s * (1 - closed.get("final", 0) / planned.seeds)
+    return search_s + final_s, search_left + final_left
+
+
+def disk_gib(planned: PlannedCell) -> float:
+    """Upper bound of the space of a cell's checkpoints and of one exported model a seed."""
+    if planned.kind == "estimator":
+        return MODEL_GIB * planned.seeds
+    runs = planned.runs_total
+    return MODEL_GIB * (runs * CHECKPOINTS_A_RUN * CHECKPOINT_MODELS + planned.seeds)
+
+
+def store_gib(facts: DatasetFacts) -> float:
+    """Upper bound of the space of a data set's prepared store."""
+    height, width = facts.image_size_px
+    return facts.num_images * height * width * facts.num_bands * STORE_BYTES_A_VALUE / 2**30

@@ -1,0 +1,112 @@
+"""From a grid to its cells: strategies x data sets x label budgets, controls added, duplicates merged."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from orchestrator.config import GridConfig, TrainConfig
+from orchestrator.config.loading import block_train
+from orchestrator.errors import ConfigError, unknown
+from orchestrator.plan.cells import Cell, LabelBudget, StrategyChoice
+from orchestrator.plan.choices import WILDCARDS, controls_of, parse_entry
+from orchestrator.plan.run_spec import content_hash
+
+
+class ExpandedCell(NamedTuple):
+    """A cell of the grid with what its block says about it."""
+
+    cell: Cell
+    optional: bool
+    """May be blocked or fail without making the sweep's exit status 1."""
+    train: TrainConfig
+
+
+def expand(grid: GridConfig, known_datasets: Sequence[str] = ()) -> tuple[ExpandedCell, ...]:
+    """All cells of `grid` in a stable order: block by block, then data set, strategy, label budget.
+
+    A cell that is listed twice is one cell; it is optional only where every mention is. A control that serves
+    two pretrained strategies is one cell with two labels in `control_of`.
+
+    Args:
+        grid: a grid with valid values.
+        known_datasets: names that a pattern in `datasets`, such as `*`, can mean.
+
+    Raises:
+        ConfigError: unknown strategy or field, a label budget that is not allowed, or one cell with two
+            different training settings.
+    """
+    cells: dict[str, ExpandedCell] = {}
+    for number, (axes, optional, train) in enumerate(_blocks(grid)):
+        budgets = [LabelBudget.parse(value) for value in axes["label_budgets"]]
+        choices = _with_controls(axes["strategies"], controls=grid.controls)
+        for dataset in _datasets(axes["datasets"], known_datasets):
+            for choice in choices:
+                for budget in budgets:
+                    cell = Cell(strategy=choice, dataset=dataset, label_budget=budget)
+                    _add(cells, ExpandedCell(cell, optional, train), number)
+    return tuple(cells.values())
+
+
+def _blocks(grid: GridConfig) -> Iterable[tuple[Mapping[str, Any], bool, TrainConfig]]:
+    if grid.strategies:
+        yield _axes(grid), False, grid.train
+    for index, block in enumerate(grid.blocks):
+        yield _axes(block), block.optional, block_train(grid.train, block, f"blocks[{index}]")
+
+
+def _axes(owner: Any) -> Mapping[str, Any]:
+    return {name: getattr(owner, name) for name in ("strategies", "datasets", "label_budgets")}
+
+
+def _with_controls(entries: Sequence[Any], *, controls: bool) -> list[StrategyChoice]:
+    """Strategies in the order of the grid, each followed by its controls, without duplicates."""
+    found: dict[str, StrategyChoice] = {}
+    for entry in entries:
+        for choice in parse_entry(entry):
+            for one in (choice, *(controls_of(choice) if controls else ())):
+                identity = _identity(one)
+                first = found.get(identity, one)
+                # dict.fromkeys keeps the order of the grid and drops repeats
+                names = tuple(dict.fromkeys((*first.control_of, *one.control_of)))
+                found[identity] = replace(first, control_of=names)
+    return list(found.values())
+
+
+def _datasets(entries: Sequence[str], known: Sequence[str]) -> list[str]:
+    names: list[str] = []
+    for entry in entries:
+        if WILDCARDS & set(entry):
+            matches = [name for name in known if fnmatch.fnmatchcase(name, entry)]
+            if not matches:
+                raise unknown("data set pattern", entry, known)
+            names.extend(matches)
+        else:
+            names.append(entry)
+    return list(dict.fromkeys(names))
+
+
+def _add(cells: dict[str, ExpandedCell], new: ExpandedCell, block: int) -> None:
+    cell = new.cell
+    budget = cell.label_budget
+    identity = content_hash(
+        [_identity(cell.strategy), cell.dataset, budget.kind, budget.value, budget.sampler],
+    )
+    old = cells.get(identity)
+    if old is None:
+        cells[identity] = new
+        return
+    if old.train != new.train:
+        raise ConfigError(
+            f"cell {cell} is listed twice with different training settings (the second time in blocks, entry "
+            f"{block}); allowed: one setting a cell; remove one of the two or give both the same `train`"
+        )
+    names = tuple(dict.fromkeys((*old.cell.strategy.control_of, *cell.strategy.control_of)))
+    merged = replace(old.cell, strategy=replace(old.cell.strategy, control_of=names))
+    cells[identity] = ExpandedCell(merged, old.optional and new.optional, old.train)
+
+
+def _identity(choice: StrategyChoice) -> str:
+    return content_hash([choice.name, choice.fields, choice.fixed])

@@ -1,0 +1,215 @@
+"""From a grid and what is known about its data, weights and finished runs to a plan. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.config import GridConfig
+from orchestrator.plan import cost
+from orchestrator.plan.choices import instantiate
+from orchestrator.plan.compatibility import incompatibility, override_notes
+from orchestrator.plan.expand import ExpandedCell, expand
+from orchestrator.plan.facts import DatasetStatus, WeightsStatus
+from orchestrator.plan.planned import Plan, PlannedCell
+from orchestrator.plan.provenance import leakage, transfer, used_pretraining
+from orchestrator.plan.resources import feasibility, groups_of
+from orchestrator.plan.run_spec import RunSpec
+from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split
+from orchestrator.plan.slots import cell_identity, final_slots, resolve_train, search_slots
+from orchestrator.plan.states import Verdict, judge
+from orchestrator.plan.usage import Phase, simulate
+from orchestrator.plan.versions import IMPLEMENTATION
+from strategies._base import Strategy
+
+Slots = Mapping[str, str]
+"""State of each slot of a cell, as the ledger knows it."""
+
+
+def make_plan(
+    grid: GridConfig,
+    dataset_status: Mapping[str, DatasetStatus],
+    weights_status: Mapping[str, WeightsStatus],
+    records: Mapping[str, Slots],
+    groups: int | None = None,
+    measured_s: Mapping[str, float] | None = None,
+    *,
+    cpus: int | None = None,
+) -> Plan:
+    """The plan of a grid.
+
+    Args:
+        grid: a valid grid.
+        dataset_status: status of every data set, by the name that the grid uses.
+        weights_status: status of the pretrained weights, by their name in the weights registry.
+        records: state of the slots that the ledger knows, by cell id.
+        groups: worker groups to assume; None = as many as the grid asks for or `cpus` hold.
+        measured_s: device seconds of one optimiser step, by cell id or strategy name.
+        cpus: CPUs of the machine; None where the cluster is not known yet.
+
+    Raises:
+        ConfigError: an unknown strategy or field, or a label budget or selection that is not allowed.
+    """
+    cells = [
+        _plan_cell(grid, expanded, dataset_status, weights_status, records, measured_s or {})
+        for expanded in expand(grid, tuple(dataset_status))
+    ]
+    is_feasible, text = feasibility(grid, cpus)
+    count = groups if groups is not None else groups_of(grid, cpus)
+    wall_s, use = _use(cells, grid, count)
+    return Plan(
+        name=grid.name,
+        grid=grid,
+        cells=tuple(cells),
+        search=grid.search,
+        is_feasible=is_feasible,
+        feasibility=text,
+        groups=count,
+        expected_use=use,
+        wall_left_s=wall_s,
+    )
+
+
+def _plan_cell(
+    grid: GridConfig,
+    expanded: ExpandedCell,
+    dataset_status: Mapping[str, DatasetStatus],
+    weights_status: Mapping[str, WeightsStatus],
+    records: Mapping[str, Slots],
+    measured_s: Mapping[str, float],
+) -> PlannedCell:
+    cell = expanded.cell
+    strategy = instantiate(cell.strategy)
+    status = dataset_status[cell.dataset]
+    pretraining = used_pretraining(strategy)
+    weights = weights_status[pretraining.weights] if pretraining else None
+    planned = _draft(grid, expanded, strategy, status, weights)
+    slots = records.get(planned.cell_id, {}) if planned.cell_id else {}
+    why_not = incompatibility(strategy, status.facts)
+    verdict = judge(planned, slots, incompatible=why_not, dataset=status, weights=weights)
+    step_s, is_measured = cost.step_seconds(planned, strategy.reference_step_s, measured_s)
+    device_s, left_s = cost.device_seconds(planned, grid.search, step_s, verdict.closed)
+    return _with_verdict(
+        planned,
+        verdict,
+        device_s=device_s,
+        device_left_s=0.0 if verdict.state in ("done", "blocked") else left_s,
+        is_measured=is_measured,
+    )
+
+
+def _draft(
+    grid: GridConfig,
+    expanded: ExpandedCell,
+    strategy: Strategy,
+    status: DatasetStatus,
+    weights: WeightsStatus | None,
+) -> PlannedCell:
+    """The cell without its state and cost."""
+    facts, cell = status.facts, expanded.cell
+    selection = resolve_selection(grid.search.selection, cell.label_budget)
+    split = resolve_split(grid.split, facts)
+    train = resolve_train(strategy, expanded.train)
+    if selection == "none" and "checkpoint" in train:
+        train["checkpoint"] = "last"  # without validation labels there is nothing to choose by
+    space = {name: d for name, d in strategy.space().items() if name not in cell.strategy.fixed}
+    trials = grid.search.trials if space and selection != "none" else 0
+    template = None
+    if status.digest is not None:
+        template = RunSpec(
+            strategy=cell.strategy.name,
+            fields=cell.strategy.fields,
+            dataset=facts.name,
+            dataset_digest=status.digest,
+            split=split,
+            fold=0,
+            label_budget=cell.label_budget,
+            selection=selection,
+            stage="search",
+            seed=0,
+            subset_seed=0,
+            train=train,
+            metric=grid.search.metric,
+            weights_sha256=weights.sha256 if weights else None,
+            implementation={
+                **IMPLEMENTATION,
+                "strategy": strategy.implementation_version,
+                "reader": facts.reader_version,
+            },
+        )
+    pretraining = used_pretraining(strategy)
+    return PlannedCell(
+        cell=cell,
+        facts=facts,
+        cell_id=cell_identity(template, grid.search, space, trials) if template else None,
+        template=template,
+        train=train,
+        transfer=transfer(pretraining, facts),
+        leakage=leakage(pretraining, facts),
+        optional=expanded.optional,
+        folds_used=tuple(range(min(grid.seeds, number_of_folds(split, facts)))),
+        trials=trials,
+        seeds=grid.seeds,
+        state="missing",
+        reason="",
+        remedy="",
+        runs_total=0,
+        runs_done=0,
+        runs_failed=0,
+        device_s=0.0,
+        device_left_s=0.0,
+        is_measured=False,
+        disk_gib=0.0,
+        space=space,
+        notes=override_notes(strategy, facts, expanded.train),
+        kind=strategy.kind,
+        receptive_field_px=strategy.receptive_field_px,
+        selection=selection,
+        split=split,
+    )
+
+
+def _with_verdict(
+    planned: PlannedCell, verdict: Verdict, *, device_s: float, device_left_s: float, is_measured: bool
+) -> PlannedCell:
+    counted = replace(planned, runs_total=len(search_slots(planned)) + len(final_slots(planned)))
+    return replace(
+        counted,
+        state=verdict.state,
+        reason=verdict.reason,
+        remedy=verdict.remedy,
+        runs_done=verdict.done,
+        runs_failed=verdict.failed,
+        device_s=device_s,
+        device_left_s=device_left_s,
+        is_measured=is_measured,
+        disk_gib=cost.disk_gib(counted),
+    )
+
+
+def _use(cells: Sequence[PlannedCell], grid: GridConfig, groups: int | None) -> tuple[float | None, float | None]:
+    """Wall-clock seconds left and expected use, from the cells that still have something to do."""
+    to_do = [cell for cell in cells if cell.device_left_s > 0]
+    if groups is None or groups < 1 or not to_do:
+        return None, None
+    studies = [phases for cell in to_do for phases in _phases(cell, grid)]
+    return simulate(studies, groups)
+
+
+def _phases(planned: PlannedCell, grid: GridConfig) -> list[list[Phase]]:
+    """One list of barriers for each study: rung by rung, round by round, then its finals."""
+    steps = int(planned.train["steps"])
+    folds = len(planned.folds_used)
+    all_steps = cost.study_steps(planned, grid.search) * folds + steps * planned.seeds
+    # what is left of a started cell is taken as a smaller cell of the same shape
+    step_s = planned.device_left_s / all_steps / int(planned.train["world_size"])
+    phases: list[list[Phase]] = []
+    for fold in range(folds):
+        study: list[Phase] = [
+            (count, step_count * step_s)
+            for size in cost.rounds(planned.trials, grid.search)
+            for count, step_count in cost.segments(planned, grid.search, size)
+        ]
+        finals = len([seed for seed in range(planned.seeds) if seed % folds == fold])
+        phases.append([*study, (finals, steps * step_s)])
+    return phases

@@ -1,0 +1,113 @@
+"""The plan: every cell with its runs, its state and the reason for it. Pure data in, pure data out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from orchestrator.config import GridConfig, SearchConfig
+from orchestrator.plan.cells import Cell
+from orchestrator.plan.facts import DatasetFacts
+from orchestrator.plan.run_spec import RunSpec
+from strategies._base import Distribution
+
+CellState = Literal["done", "partial", "missing", "blocked", "failed"]
+CELL_STATES: tuple[CellState, ...] = ("done", "partial", "missing", "blocked", "failed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell:
+    """A cell with everything that execution and reports need to know about it."""
+
+    cell: Cell
+    facts: DatasetFacts
+    cell_id: str | None
+    """Identity of the cell in the ledger; None while its data set is not prepared."""
+    template: RunSpec | None
+    """Its runs with fold 0, seeds 0 and default fields; None while its data set is not prepared."""
+    train: Mapping[str, Any]
+    """Training settings, resolved for this strategy."""
+    transfer: str
+    leakage: str
+    optional: bool
+    folds_used: tuple[int, ...]
+    """Cross-validation folds that the final seeds use; each has a study of its own."""
+    trials: int
+    """Trials of each study; 0 where nothing is tuned (no validation labels, or an empty space)."""
+    seeds: int
+    state: CellState
+    reason: str
+    """Why it is in this state."""
+    remedy: str
+    """The command that mends it, where one does."""
+    runs_total: int
+    runs_done: int
+    runs_failed: int
+    device_s: float
+    """Estimated device seconds of all its runs."""
+    device_left_s: float
+    """Estimated device seconds of the runs that are still to do."""
+    is_measured: bool
+    """Whether the estimate rests on runs of the ledger instead of the strategy's reference value."""
+    disk_gib: float
+    """Estimated disk space of its checkpoints and models, an upper bound."""
+    space: Mapping[str, Distribution]
+    """The tuned fields; those that the grid fixed are not among them."""
+    notes: tuple[str, ...]
+    """What differs from the grid's settings for this cell."""
+    kind: Literal["network", "estimator"]
+    receptive_field_px: int
+    selection: str
+    """Where validation labels come from, resolved."""
+    split: str
+    """block, random or images, resolved."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """All cells of a sweep and what running them takes."""
+
+    name: str
+    grid: GridConfig
+    cells: tuple[PlannedCell, ...]
+    search: SearchConfig
+    is_feasible: bool
+    feasibility: str
+    """Whether a worker group fits the machine, in words."""
+    groups: int | None
+    """Worker groups that the estimates assume; None where the cluster is not known."""
+    expected_use: float | None
+    """Share of the groups' time that is used, given rounds and rungs, 0..1; None with nothing to do."""
+    wall_left_s: float | None
+    """Estimated wall-clock seconds of what is still to do, without the constant start."""
+
+    def count(self, state: CellState) -> int:
+        """Number of cells in a state."""
+        return sum(cell.state == state for cell in self.cells)
+
+    @property
+    def runs_total(self) -> int:
+        return sum(cell.runs_total for cell in self.cells if cell.state != "blocked")
+
+    @property
+    def runs_done(self) -> int:
+        return sum(cell.runs_done for cell in self.cells if cell.state != "blocked")
+
+    @property
+    def device_s(self) -> float:
+        return sum(cell.device_s for cell in self.cells if cell.state != "blocked")
+
+    @property
+    def device_left_s(self) -> float:
+        return sum(cell.device_left_s for cell in self.cells if cell.state != "blocked")
+
+    @property
+    def disk_gib(self) -> float:
+        return sum(cell.disk_gib for cell in self.cells if cell.state != "blocked")
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all that is not optional is done or can be, 1 where some of it is blocked or failed."""
+        stuck = [c for c in self.cells if c.state in ("blocked", "failed") and not c.optional]
+        return 1 if stuck else 0

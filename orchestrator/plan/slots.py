@@ -1,0 +1,117 @@
+"""The slots of a cell, known at plan time, and the run that fills a slot once its hyperparameters are drawn.
+
+A study is one (cell, fold): hyperparameters for the finals of fold f are chosen on fold f only, so that no label
+of a final's test side was ever used for a choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.config import SearchConfig, TrainConfig
+from orchestrator.plan.run_spec import RunSpec, content_hash
+from strategies._base import Distribution, Strategy
+
+if TYPE_CHECKING:
+    from orchestrator.plan.planned import PlannedCell
+
+SEARCH_SEED = 10_000
+"""Search draws other labelled subsets than any final: its seeds start here."""
+
+
+def search_slots(planned: PlannedCell) -> tuple[str, ...]:
+    """Names of the trials of all studies of a cell: `search/f<fold>/<trial number>`, fold by fold."""
+    return tuple(f"search/f{fold}/{trial}" for fold in planned.folds_used for trial in range(planned.trials))
+
+
+def final_slots(planned: PlannedCell) -> tuple[str, ...]:
+    """Names of the final runs of a cell: `final/<seed>`."""
+    return tuple(f"final/{seed}" for seed in range(planned.seeds))
+
+
+def fold_of_seed(planned: PlannedCell, seed: int) -> int:
+    """The cross-validation fold of final seed `seed`."""
+    return planned.folds_used[seed % len(planned.folds_used)]
+
+
+def search_spec(planned: PlannedCell, fold: int, trial: int, params: Mapping[str, Any]) -> RunSpec:  # noqa: ARG001
+    """The run of one trial. The trial's number is no part of it: two trials with equal parameters are one run.
+
+    Raises:
+        ValueError: the data set is not prepared, so the cell has no template yet.
+    """
+    seed = SEARCH_SEED + fold
+    template = _template(planned)
+    fields = {**template.fields, **params}
+    return replace(template, fields=fields, stage="search", fold=fold, seed=seed, subset_seed=seed)
+
+
+def final_spec(planned: PlannedCell, seed: int, params: Mapping[str, Any]) -> RunSpec:
+    """The run of one final seed with the winner's parameters.
+
+    Raises:
+        ValueError: the data set is not prepared, so the cell has no template yet.
+    """
+    template = _template(planned)
+    fields = {**template.fields, **params}
+    fold = fold_of_seed(planned, seed)
+    return replace(template, fields=fields, stage="final", fold=fold, seed=seed, subset_seed=seed)
+
+
+def rung_steps(planned: PlannedCell, search: SearchConfig) -> tuple[int, ...]:
+    """Optimiser steps at which a trial is judged, ascending; the last is the end of training."""
+    last = int(planned.train["steps"])
+    if planned.kind == "estimator" or search.stopping == "none":
+        return (last,)
+    early = {max(1, round(share * last)) for share in search.rungs}
+    return (*sorted(step for step in early if step < last), last)
+
+
+def survivors(count: int, reduction: int) -> int:
+    """How many of `count` trials pass a rung: one in `reduction`, at least one."""
+    return max(1, count // reduction)
+
+
+def resolve_train(strategy: Strategy, train: TrainConfig) -> dict[str, Any]:
+    """The training settings that change this strategy's numbers, and no others.
+
+    A strategy that sees single pixels has a batch of pixels and no patch size; others have a batch of patches. A
+    normalisation that the weights were made for wins over the grid's. Estimators have none of a network's settings.
+    """
+    normalisation = strategy.accepts.normalisation or train.normalisation
+    scope = train.normalisation_scope
+    if strategy.kind == "estimator":
+        return {"normalisation": normalisation, "normalisation_scope": scope, "world_size": 1, "steps": 1}
+    settings = {**asdict(train), "normalisation": normalisation}
+    pixels = settings.pop("pixel_batch_size")
+    if strategy.receptive_field_px == 1:
+        settings["batch_size"] = pixels
+        del settings["patch_size"]
+    return settings
+
+
+def cell_identity(template: RunSpec, search: SearchConfig, space: Mapping[str, Distribution], trials: int) -> str:
+    """The id of a cell: what its runs share, and how its hyperparameters are chosen.
+
+    Not in it: folds, seeds, and how many trials or seeds there are, so that more of them extend the same cell.
+    """
+    shared = asdict(template)
+    for name in ("stage", "fold", "seed", "subset_seed"):
+        del shared[name]
+    chosen: dict[str, Any] = {}
+    if trials:
+        chosen = asdict(search)
+        del chosen["trials"]
+        del chosen["selection"]  # in the template, resolved
+        if search.stopping == "none":
+            del chosen["rungs"], chosen["reduction"]
+        chosen["space"] = {name: [type(d).__name__, asdict(d)] for name, d in space.items()}
+    return content_hash({"runs": shared, "search": chosen})
+
+
+def _template(planned: PlannedCell) -> RunSpec:
+    if planned.template is None:
+        raise ValueError(f"cell {planned.cell} has no run specification before its data set is prepared")
+    return planned.template

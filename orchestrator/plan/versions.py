@@ -1,0 +1,13 @@
+"""Versions of the code that turns a run specification into numbers; raised by hand when numbers change.
+
+They are in every run's key. Kept here, and not beside the code, because planning must not import torch to know them;
+tests hold them equal to the modules' own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+IMPLEMENTATION: Mapping[str, int] = MappingProxyType({"sampler": 1, "training": 1, "metrics": 1})
+"""sampler: splits and labelled subsets; training: loop, losses, augmentation, normalisation; metrics: scores."""
