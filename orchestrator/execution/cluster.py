@@ -1,0 +1,205 @@
+"""Ray from the driver's side: start or join a cluster, know its capacity, keep worker groups alive."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config import ExecutionConfig
+from orchestrator.errors import FeasibilityError
+
+log = logging.getLogger(__name__)
+
+DRIVER_RESOURCE = "hsfm_driver"
+"""Custom resource that only safe (not pre-emptible) nodes declare; trial drivers ask for a sliver of it."""
+
+_QUIET = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DISABLE_IMPORT_WARNING": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
+    "TUNE_MAX_PENDING_TRIALS_PG": "64",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What the cluster can give to worker groups."""
+
+    cpus: float
+    gpus: float
+    has_driver_nodes: bool
+    is_local: bool
+
+
+@contextlib.contextmanager
+def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacity]:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; shut down at the end."""
+    os.environ.update({k: os.environ.get(k, v) for k, v in _QUIET.items()})
+    os.environ.setdefault("OMP_NUM_THREADS", str(execution.cpus_per_worker))
+    import ray
+
+    is_local = not os.environ.get("RAY_ADDRESS")
+    wanted = max(1, execution.groups) * world_size * execution.cpus_per_worker
+    local: dict[str, Any] = {}
+    if is_local:
+        # More groups than cores may be asked for (tests do); Ray then counts what was asked for, not what is there.
+        local = {"num_cpus": max(os.cpu_count() or 1, wanted if execution.groups else 1), "include_dashboard": False, "resources": {DRIVER_RESOURCE: 1000}}
+        local["object_store_memory"] = 200 * 1024 * 1024
+    names = [*_QUIET, "OMP_NUM_THREADS", "HSFM_DATA_ROOT", "HSFM_CACHE", "PYTHONPATH"]
+    ray.init(
+        namespace="hsfm-sweep", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False,
+        runtime_env={"env_vars": {n: os.environ[n] for n in names if n in os.environ}}, **local,
+    )  # fmt: skip
+    try:
+        total = ray.cluster_resources()
+        yield Capacity(total.get("CPU", 0), total.get("GPU", 0), DRIVER_RESOURCE in total, is_local)
+    finally:
+        ray.shutdown()
+
+
+def gpus_per_worker(execution: ExecutionConfig, capacity: Capacity) -> float:
+    """GPUs of one DDP worker; the automatic choice is one where the cluster has any."""
+    if execution.gpus_per_worker >= 0:
+        return execution.gpus_per_worker
+    return 1.0 if capacity.gpus >= 1 else 0.0
+
+
+def group_count(execution: ExecutionConfig, capacity: Capacity, world_size: int) -> int:
+    """How many worker groups fit.
+
+    Raises:
+        FeasibilityError: not even one does, or more were asked for than fit.
+    """
+    gpus = gpus_per_worker(execution, capacity)
+    if 0 < gpus < 1 and world_size > 1:
+        raise FeasibilityError(
+            f"execution.gpus_per_worker={gpus} with train.world_size={world_size}: NCCL refuses two ranks on one GPU; "
+            "use whole GPUs, or one worker a group"
+        )
+    fits = int(capacity.cpus // (world_size * execution.cpus_per_worker))
+    if gpus:
+        fits = min(fits, int(capacity.gpus // (world_size * gpus)))
+    need = f"a worker group needs {world_size * execution.cpus_per_worker} CPUs and {world_size * gpus:g} GPUs"
+    have = f"the cluster has {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs"
+    advice = "lower train.world_size, execution.cpus_per_worker or execution.groups, or use a larger cluster"
+    if fits < 1:
+        raise FeasibilityError(f"{need}, but {have}; {advice}")
+    if execution.groups > fits:
+        raise FeasibilityError(f"execution.groups={execution.groups} do not fit: {need}, {have}; {advice}")
+    return execution.groups or fits
+
+
+class WorkerGroups:
+    """Keeps `count` resident groups alive, each a `TorchTrainer.fit()` in a thread of its own."""
+
+    def __init__(self, execution: ExecutionConfig, capacity: Capacity, *, count: int, world_size: int, folder: Path, plugins: Sequence[str] = ()) -> None:
+        self._execution, self._capacity, self._world_size, self._folder = execution, capacity, world_size, folder
+        self._plugins = list(plugins)
+        self.errors: dict[str, str] = {}
+        self._threads = [threading.Thread(target=self._fit, args=(f"group-{i}",), daemon=True, name=f"group-{i}") for i in range(count)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, timeout_s: float) -> None:
+        for thread in self._threads:
+            thread.join(timeout_s)
+
+    def _fit(self, group_id: str) -> None:
+        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        from orchestrator.execution.worker_group import group_loop
+
+        gpus = gpus_per_worker(self._execution, self._capacity)
+        threads = self._execution.cpus_per_worker
+        resources = {"CPU": float(threads)} | ({"GPU": gpus} if gpus else {})
+        config = {"group_id": group_id, "threads": threads, "recycle_after_runs": self._execution.recycle_after_runs, "plugins": self._plugins}
+        try:
+            TorchTrainer(
+                group_loop, train_loop_config=config, torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+                scaling_config=ScalingConfig(num_workers=self._world_size, use_gpu=bool(gpus), resources_per_worker=resources),
+                run_config=RunConfig(
+                    name=f"{group_id}-{os.getpid()}", storage_path=str(self._folder),
+                    failure_config=FailureConfig(max_failures=-1, controller_failure_limit=30),
+                    logging_config=LoggingConfig(log_level="ERROR"),
+                ),
+            ).fit()  # fmt: skip
+        except Exception as error:  # the watchdog tells the user
+            log.debug("worker group %s ended", group_id, exc_info=True)
+            self.errors[group_id] = f"{type(error).__name__}: {str(error)[:500]}"
+
+
+class Watchdog:
+    """Looks at the hub every second; when nothing moves any more it says why and ends the wait."""
+
+    def __init__(self, hub: Any, groups: WorkerGroups, execution: ExecutionConfig, stop: Any) -> None:
+        self._hub, self._groups, self._execution, self._stop = hub, groups, execution, stop
+        self._over = threading.Event()
+        self.condition: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        import ray
+
+        silent = 0
+        while not self._over.wait(1.0):
+            try:
+                self.condition = ray.get(self._hub.condition.remote(), timeout=20)
+                silent = 0
+            except ray.exceptions.RayError as error:
+                silent += 1
+                if silent >= 3:
+                    self._stop(f"the Ray cluster does not answer any more ({type(error).__name__}); start the same command again to go on", hard=True)
+                    return
+                continue
+            if diagnosis := self._diagnose():
+                self._stop(diagnosis, hard=True)
+                return
+            self._limit_runs()
+
+    def _limit_runs(self) -> None:
+        limit = self._execution.run_time_limit_s
+        for lease_id, seconds in self.condition["leases"].items() if limit else ():
+            if seconds > limit:
+                self._hub.cancel.remote(lease_id, f"time limit: {seconds:.0f} s is over execution.run_time_limit_s={limit:g}")
+
+    def _diagnose(self) -> str:
+        import ray
+
+        dead = {g: n for g, n in self.condition["fruitless_restarts"].items() if n >= 5}
+        if dead:
+            return f"worker groups {sorted(dead)} died {max(dead.values())} times without finishing a run; see the Ray logs of their workers"
+        if self._groups.errors:
+            return f"worker groups ended: {self._groups.errors}"
+        idle_s = self.condition["idle_for_s"]
+        if idle_s < self._execution.stall_timeout_s:
+            return ""
+        free = {k: v for k, v in ray.available_resources().items() if k in ("CPU", "GPU", DRIVER_RESOURCE)}
+        return (
+            f"no progress for {idle_s:.0f} s (execution.stall_timeout_s): groups {self.condition['groups']}, runs in flight "
+            f"{sorted(self.condition['leases'])}, free resources {free} of {ray.cluster_resources()}"
+        )
+
+

@@ -1,0 +1,190 @@
+"""The meeting point of trial drivers and worker groups: leases, generations and attempts.
+
+One asyncio actor without CPU. A worker group is known by its id and its *generation* (its incarnation: a group that
+crashed comes back as the next one); a run segment is known by its *lease*. Words from an older generation, or about
+a lease that is over, are refused, so that a training which outlived its node cannot write into the new attempt.
+It deliberately decides nothing about the sweep: what runs next is the searcher's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+NAMESPACE = "hsfm-sweep"
+HUB_NAME = "hub"
+
+
+@dataclass
+class _Group:
+    generation: int
+    pids: list[int]
+    host: str
+    jobs: list[dict[str, Any] | None] = field(default_factory=list)
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    lease_id: str | None = None
+    finished_runs: int = 0
+    idle_since: float = field(default_factory=time.time)
+
+
+@dataclass
+class _Lease:
+    group_id: str
+    events: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+    is_over: bool = False
+    is_cancelled: str = ""
+    started: float = field(default_factory=time.time)
+
+
+class Hub:
+    """See the module's docstring. Every method is a coroutine of one actor, so nothing needs a lock."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, _Group] = {}
+        self._leases: dict[str, _Lease] = {}
+        self._idle: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self._fruitless: Counter[str] = Counter()
+        self._refused = 0
+        self._closed = False
+        self._stopping = ""
+        self._last_progress = time.time()
+        self._idle_s = 0.0
+        self._gaps: list[float] = []
+
+    # ---- spoken by worker groups
+
+    async def enter(self, group_id: str, pids: list[int], host: str) -> int:
+        """A group (re)starts: its new generation. The run its former incarnation held is lost."""
+        former = self._groups.get(group_id)
+        generation = former.generation + 1 if former else 0
+        if former and former.lease_id:
+            self._end(former.lease_id, {"kind": "lost", "reason": f"worker group {group_id} generation {former.generation} died"})
+        if former and not former.finished_runs:
+            self._fruitless[group_id] += 1
+        group = self._groups[group_id] = _Group(generation=generation, pids=pids, host=host)
+        if self._closed:
+            group.jobs.append(None)
+        self._last_progress = time.time()
+        self._idle.put_nowait((group_id, generation))
+        return generation
+
+    async def next_job(self, group_id: str, generation: int, index: int) -> dict[str, Any] | None:
+        """The group's job number `index`: every rank asks for the same one. None = go home."""
+        group = self._groups[group_id]
+        if group.generation != generation:
+            return None
+        async with group.arrived:
+            await group.arrived.wait_for(lambda: len(group.jobs) > index)
+        return group.jobs[index]
+
+    async def report(self, group_id: str, generation: int, lease_id: str, event: dict[str, Any]) -> str:
+        """Progress of a run, by rank 0. Answers "" to go on, else the reason to stop."""
+        lease = self._leases.get(lease_id)
+        if self._groups[group_id].generation != generation or lease is None or lease.is_over:
+            self._refused += 1
+            return "this attempt is over"
+        self._last_progress = time.time()
+        lease.events.put_nowait(event)
+        return lease.is_cancelled
+
+    async def finished(self, group_id: str, generation: int, lease_id: str, event: dict[str, Any]) -> None:
+        """The end of a segment: reached, cancelled or failed; the group is free again unless it says it leaves."""
+        group = self._groups[group_id]
+        if group.generation != generation or group.lease_id != lease_id:  # a second failing rank speaks too
+            self._refused += 1
+            return
+        group.lease_id = None
+        group.finished_runs += 1
+        group.idle_since = time.time()
+        self._fruitless.pop(group_id, None)
+        self._end(lease_id, event)
+        if not event.get("group_leaves"):
+            self._idle.put_nowait((group_id, generation))
+
+    # ---- spoken by trial drivers
+
+    async def lease(self, lease_id: str, job: dict[str, Any]) -> str:
+        """Wait for a free group and hand it the job; its id."""
+        while True:
+            group_id, generation = await self._idle.get()
+            group = self._groups[group_id]
+            if self._stopping:
+                self._idle.put_nowait((group_id, generation))  # let the other waiting drivers go, too
+                self._leases[lease_id] = _Lease(group_id=group_id)
+                self._end(lease_id, {"kind": "cancelled", "reason": self._stopping})
+                return group_id
+            if group.generation == generation:  # else an idle ticket of an incarnation that died
+                break
+        gap = time.time() - group.idle_since
+        if group.finished_runs:
+            self._gaps.append(gap)
+        self._leases[lease_id] = _Lease(group_id=group_id)
+        group.lease_id = lease_id
+        self._last_progress = time.time()
+        await self._give(group, {"lease_id": lease_id, **job})
+        return group_id
+
+    async def event(self, lease_id: str) -> dict[str, Any]:
+        """The next word about a lease, in order."""
+        return await self._leases[lease_id].events.get()
+
+    # ---- spoken by the sweep's driver
+
+    async def cancel(self, lease_id: str, reason: str) -> None:
+        """Tell the group directly: through the trial this deadlocks (the trial learns of a stop too late)."""
+        if lease := self._leases.get(lease_id):
+            lease.is_cancelled = reason
+
+    async def stop(self, reason: str) -> None:
+        """Cancel every run at its next evaluation and start no further one."""
+        self._stopping = reason
+        for lease_id in list(self._leases):
+            await self.cancel(lease_id, reason)
+
+    async def close(self) -> None:
+        """Send every group home after its current job."""
+        self._closed = True
+        for group in self._groups.values():
+            await self._give(group, None)
+
+    async def condition(self) -> dict[str, Any]:
+        """What the watchdog and the progress table look at."""
+        return {
+            "idle_for_s": time.time() - self._last_progress,
+            "groups": {g: {"generation": v.generation, "lease": v.lease_id, "pids": v.pids, "host": v.host} for g, v in self._groups.items()},
+            "fruitless_restarts": dict(self._fruitless),
+            "refused": self._refused,
+            "gaps_s": self._gaps,
+            "leases": {k: time.time() - v.started for k, v in self._leases.items() if not v.is_over},
+        }
+
+    async def _give(self, group: _Group, job: dict[str, Any] | None) -> None:
+        async with group.arrived:
+            group.jobs.append(job)
+            group.arrived.notify_all()
+
+    def _end(self, lease_id: str, event: dict[str, Any]) -> None:
+        lease = self._leases.get(lease_id)
+        if lease is None or lease.is_over:
+            self._refused += 1
+            return
+        lease.is_over = True
+        self._last_progress = time.time()
+        lease.events.put_nowait(event)
+
+
+def start_hub() -> Any:
+    """Start the hub on the node of the calling driver; a handle to it."""
+    node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(Hub).options(name=HUB_NAME, namespace=NAMESPACE, num_cpus=0, max_concurrency=10_000, scheduling_strategy=node)
+    return actor.remote()
+
+
+def find_hub() -> Any:
+    """The hub's handle, from a worker or a trial driver."""
+    return ray.get_actor(HUB_NAME, namespace=NAMESPACE)

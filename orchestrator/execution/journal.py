@@ -1,0 +1,140 @@
+"""Decisions and outcomes of a sweep, told to the ledger in its words: tags, params, metrics, artifacts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from orchestrator.ledger.records import SlotRecord
+from orchestrator.ledger.store import Ledger
+from orchestrator.execution.sweep_state import Segment
+from orchestrator.plan.planned import PlannedCell
+from orchestrator.plan.run_spec import RunSpec
+
+Housekeeping = Callable[[PlannedCell, Mapping[str, SlotRecord]], None]
+
+
+class LedgerJournal:
+    """The sweep's `Journal` on MLflow. Every call appends to the spool and returns."""
+
+    def __init__(
+        self, ledger: Ledger, *, logs: Path, provenance: Mapping[str, str], on_run_closed: Callable[[str, str], None], on_cell_closed: Housekeeping
+    ) -> None:
+        self.ledger, self.logs, self.provenance = ledger, logs, dict(provenance)
+        self._on_run_closed, self._on_cell_closed = on_run_closed, on_cell_closed
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def open_cell(self, planned: PlannedCell) -> None:
+        """Make sure that the cell's parent run exists."""
+        self.ledger.ensure_cell(str(planned.cell_id), str(planned.cell), {**cell_tags(planned), **self.provenance})
+
+    def put_slot(self, cell_id: str, record: SlotRecord) -> None:
+        self.ledger.put_slot(cell_id, record)
+
+    def segment_started(self, planned: PlannedCell, segment: Segment, slots: Sequence[str]) -> None:
+        if not segment.is_new_attempt:
+            return
+        spec = segment.spec
+        tags = {**cell_tags(planned), **self.provenance, **run_tags(spec), "hsfm.log": str(self.log_path(spec.key))}
+        params = {**{f"strategy.{k}": v for k, v in spec.fields.items()}, **{f"train.{k}": v for k, v in spec.train.items()}, **factors(planned, spec)}
+        name = f"{segment.slot} · {planned.cell}"
+        self.ledger.start_run(spec.key, segment.cell_id, name, segment.attempt, list(slots), tags, params)
+        self.ledger.log_input(spec.key, spec.dataset, spec.dataset_digest, f"{spec.stage} {spec.label_budget} fold {spec.fold}")
+        self._log(spec.key, f"attempt {segment.attempt} of {name}: {dict(spec.fields)}")
+
+    def progressed(self, segment: Segment, step: int, scores: Mapping[str, float]) -> None:
+        self.ledger.log_metrics(segment.spec.key, step, scores, int(time.time() * 1000))
+        self._log(segment.spec.key, f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+
+    def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Mapping[str, Any]) -> None:
+        key = record.key
+        facts = event.get("facts") or {}
+        metrics = {k: v for k, v in record.scores.items() if k.startswith("test/")}
+        metrics |= {"cost/device_s": record.seconds * self._world_size(planned), "cost/wall_s": record.seconds}
+        for name, metric in (("train_labels", "labels/train"), ("validation_labels", "labels/validation"), ("classes_trained", "labels/classes_trained")):
+            if facts.get(name) is not None:
+                metrics[metric] = float(facts[name])
+        if evaluation := event.get("evaluation"):
+            metrics |= class_metrics(evaluation)
+            self.ledger.log_json(key, "evaluation.json", evaluation)
+        if planned.kind == "estimator":
+            metrics |= {k: v for k, v in record.scores.items() if k.startswith("val/")}
+        self.ledger.log_metrics(key, record.reached_step, metrics, int(time.time() * 1000))
+        if event.get("traceback"):
+            self._log(key, event["traceback"])
+        self._log(key, f"{record.state} {record.stop_reason or record.error}".strip())
+        known = ("parameters_total", "parameters_trained", "bands_used", "device", "best_step")
+        tags = {f"hsfm.{n}": str(facts[n]) for n in known if facts.get(n) is not None}
+        for name, value in (("hsfm.stop_reason", record.stop_reason), ("hsfm.error", record.error)):
+            if value:
+                tags[name] = value
+        self.ledger.end_run(key, record.state, tags)
+        self._on_run_closed(key, record.slot)
+
+    def superseded(self, planned: PlannedCell, record: SlotRecord) -> None:  # noqa: ARG002
+        self.ledger.set_tags(record.key, {"hsfm.state": "superseded"})
+
+    def cell_closed(self, planned: PlannedCell, slots: Mapping[str, SlotRecord]) -> None:
+        finals = [r for s, r in slots.items() if s.startswith("final/") and r.state == "finished"]
+        names = sorted({n for r in finals for n in r.scores if n.startswith(("test/", "val/best_"))})
+        metrics = {n: fmean(r.scores[n] for r in finals) for n in names if all(n in r.scores for r in finals)}
+        wanted = planned.seeds
+        state = "finished" if len(finals) >= wanted else "failed"
+        tags = {"hsfm.finals": f"{len(finals)} of {wanted}"}
+        self.ledger.set_cell(str(planned.cell_id), state=state, metrics=metrics, tags=tags)
+        self._on_cell_closed(planned, slots)
+
+    def log_path(self, key: str) -> Path:
+        return self.logs / f"{key}.log"
+
+    def _log(self, key: str, text: str) -> None:
+        with self.log_path(key).open("a", encoding="utf-8") as stream:
+            stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+
+    @staticmethod
+    def _world_size(planned: PlannedCell) -> int:
+        return int(planned.template.train.get("world_size", 1)) if planned.template else 1
+
+
+def factors(planned: PlannedCell, spec: RunSpec) -> dict[str, Any]:
+    """The grid's factors as params, for MLflow's parallel coordinates (which know no tags)."""
+    return {
+        "strategy": planned.cell.strategy.label, "dataset": spec.dataset, "label_budget": str(spec.label_budget),
+        "stage": spec.stage, "seed": spec.seed, "fold": spec.fold, "split": spec.split, "selection": spec.selection,
+    }  # fmt: skip
+
+
+def cell_tags(planned: PlannedCell) -> dict[str, str]:
+    """Every factor of the cell, repeated on each of its runs: MLflow's filters look at one run alone."""
+    choice, template = planned.cell.strategy, planned.template
+    assert template is not None
+    return {
+        "hsfm.cell": str(planned.cell_id), "hsfm.cell_name": str(planned.cell), "hsfm.strategy": choice.label,
+        "hsfm.strategy_name": choice.name, "hsfm.family": choice.family, "hsfm.regime": str(choice.fields.get("regime", "")),
+        "hsfm.init": str(choice.fields.get("init", "")), "hsfm.control_of": choice.control_of or "",
+        "hsfm.transfer": planned.transfer, "hsfm.leakage": planned.leakage, "hsfm.dataset": planned.cell.dataset,
+        "hsfm.label_budget": str(planned.cell.label_budget), "hsfm.split": template.split, "hsfm.selection": template.selection,
+        "hsfm.normalisation_scope": str(template.train.get("normalisation_scope", "")), "hsfm.optional": str(planned.optional).lower(),
+    }  # fmt: skip
+
+
+def run_tags(spec: RunSpec) -> dict[str, str]:
+    """The factors that only a run has."""
+    return {"hsfm.key": spec.key, "hsfm.stage": spec.stage, "hsfm.seed": str(spec.seed), "hsfm.fold": str(spec.fold)}
+
+
+def class_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """IoU per class on test, by name, for the UI."""
+    import re
+
+    import numpy as np
+
+    from orchestrator import metrics
+
+    whole = np.sum([np.asarray(u["confusion"]) for u in evaluation["units"]], axis=0)
+    per_class = metrics.per_class(whole, tuple(evaluation["scored_classes"]))
+    names = evaluation["class_names"]
+    return {f"test_iou/{re.sub(r'[^A-Za-z0-9_. /-]', '_', names[c])}": v["iou"] for c, v in per_class.items() if "iou" in v}

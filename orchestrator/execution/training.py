@@ -1,0 +1,270 @@
+"""Train one run segment on one rank of a worker group: from its newest checkpoint up to its next rung or its end.
+
+Everything random is drawn from counters (see `streams`), checkpoints fall on evaluations, and all ranks take the
+same decisions at the same steps, so a killed and resumed run ends like one that was never disturbed: bit by bit on
+CPU, for the same world size, threads and kind of host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from orchestrator.execution import checkpoints
+from orchestrator.execution.evaluation import confusion_of_network, test_evaluation, validation_scores
+from orchestrator.execution.run_data import RunData, model_facts
+from orchestrator.execution.saved_model import save_network
+from orchestrator.execution.streams import BatchOrder, stream_seed
+from orchestrator.plan.run_spec import RunSpec
+from strategies._base import Strategy
+from strategies.adaptation import count_parameters
+from strategies.objectives.segmentation import class_weights, segmentation_loss
+
+IMPLEMENTATION_VERSION = 1
+
+
+@dataclass
+class Seat:
+    """A rank's place in its worker group."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+    tell: Callable[[dict[str, Any]], str]
+    """Sends progress to the driver (rank 0 speaks, all ranks hear the answer); "" = go on, else why to stop."""
+    agree: Callable[[str], None]
+    """Meets all ranks before the first collective; raises on every rank if one of them has an error."""
+
+
+@dataclass
+class Progress:
+    """What a checkpoint carries beside the model."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_score: float | None = None
+    best_step: int = 0
+    best_state: dict[str, torch.Tensor] | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def evaluation_steps(steps: int, evaluations: int) -> list[int]:
+    """Evenly spaced optimiser steps, the last one `steps`."""
+    count = max(1, min(evaluations, steps))
+    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
+
+
+def learning_rate_factor(step: int, steps: int, warmup_fraction: float) -> float:
+    """Linear warm-up, then a cosine to zero; `step` is 0-based."""
+    warmup = max(1, round(steps * warmup_fraction))
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+class NetworkRun:
+    """One rank's view of the training of one run."""
+
+    def __init__(self, spec: RunSpec, job: dict[str, Any], strategy: Strategy, seat: Seat) -> None:
+        self.spec, self.job, self.strategy, self.seat = spec, job, strategy, seat
+        self.train = dict(spec.train)
+        self.is_pixelwise = strategy.receptive_field_px == 1
+        self.data = RunData(spec, job["prepared_path"])
+        self.patch_px = 1 if self.is_pixelwise else self.data.largest_patch(int(self.train["patch_size"]))
+        self.order = BatchOrder(num_samples=self.data.num_samples, batch_size=int(self.train["batch_size"]), seed=stream_seed(spec.seed, "batch order"))
+        self.progress = Progress()
+        self.model = self._build()
+        self.total_parameters, self.trained_parameters = count_parameters(self.model)
+        self.groups = strategy.parameter_groups(self.model)
+        self.base_rates = [float(g["lr"]) for g in self.groups]
+        self.optimizer = torch.optim.AdamW(self.groups, weight_decay=float(self.train["weight_decay"]))
+        self.class_weights = (
+            class_weights(self.data.task.train_labels, self.data.num_classes).to(seat.device) if self.train["loss"] == "class_balanced" else None
+        )
+
+    def _build(self) -> nn.Module:
+        facts = self.data.prepared.facts
+        torch.manual_seed(stream_seed(self.spec.seed, "initialisation"))
+        model = self.strategy.build(
+            num_bands=facts.num_bands, wavelengths_nm=facts.wavelengths_nm, num_classes=facts.num_classes,
+            image_size=self.patch_px, weights_path=self.job.get("weights_path"),
+        )  # fmt: skip
+        self.strategy.initialise_from_data(model, self.data.some_spectra(self.spec.seed))
+        return model.to(self.seat.device)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.train["precision"] == "bf16":
+            return torch.autocast(self.seat.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    # ---- one segment
+
+    def run(self) -> dict[str, Any]:
+        """Train up to the job's `until_step`; the event that ends the segment."""
+        started = time.perf_counter()
+        self.seat.agree("")
+        net = self._wrap()
+        self._resume()
+        steps = int(self.train["steps"])
+        stops = evaluation_steps(steps, int(self.train["evaluations"]))
+        until = int(self.job["until_step"])
+        before = self.progress.seconds
+        while self.progress.step < until:
+            target = min(s for s in [*stops, until] if s > self.progress.step)
+            loss = self._steps(net, target, steps)
+            self._evaluate(loss)
+            self.progress.seconds = before + time.perf_counter() - started
+            self._save()
+            reason = self.seat.tell({"kind": "progress", "step": self.progress.step, "scores": self.progress.scores})
+            if reason:
+                return {"kind": "cancelled", "reason": reason, "step": self.progress.step}
+        ended = {"kind": "reached", "step": self.progress.step, "scores": dict(self.progress.scores), "facts": self.facts()}
+        if self.spec.stage == "final" and self.progress.step >= steps:
+            ended |= self._score_on_test()
+        ended["seconds"] = before + time.perf_counter() - started
+        return ended
+
+    def _wrap(self) -> nn.Module:
+        """DDP where there is more than one rank, its gradient buckets settled by a throw-away step.
+
+        DDP rearranges its buckets after the first backward pass; from three ranks on the order of summation, and so
+        the last bits, would differ between a run that began here and one that is resumed here.
+        """
+        if self.seat.world_size == 1:
+            return self.model
+        cuda = self.seat.device.type == "cuda"
+        net = DistributedDataParallel(self.model, device_ids=[self.seat.device.index] if cuda else None)
+        kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        torch.manual_seed(stream_seed(self.spec.seed, "throw-away step", self.seat.rank))
+        self._loss(net, 0).backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.load_state_dict(kept)
+        return net
+
+    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        indices = self.order.batch(step, self.seat.rank, self.seat.world_size)
+        if self.is_pixelwise:
+            x, y = self.data.pixels(indices)
+        else:
+            seed = stream_seed(self.spec.seed, "patches", step, self.seat.rank)
+            x, y = self.data.patches(indices, side=self.patch_px, seed=seed, flips=self.train["augmentation"] == "flips")
+        return torch.from_numpy(x).to(self.seat.device), torch.from_numpy(y).to(self.seat.device)
+
+    def _loss(self, net: nn.Module, step: int) -> torch.Tensor:
+        """Mean over the labelled pixels of all ranks, scaled so that DDP's average of gradients is its gradient."""
+        x, y = self._batch(step)
+        with self.autocast():
+            loss_sum, weight = segmentation_loss(net(x), y, class_weights=self.class_weights)
+        if self.seat.world_size > 1:
+            weight = weight.detach().clone()
+            dist.all_reduce(weight)
+        return loss_sum * self.seat.world_size / weight.clamp_min(1e-12)
+
+    def _steps(self, net: nn.Module, until: int, steps: int) -> float:
+        """Optimiser steps up to `until`; the mean training loss."""
+        net.train()
+        total, first = 0.0, self.progress.step
+        clip = float(self.train["gradient_clip_norm"])
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        for step in range(first, until):
+            factor = learning_rate_factor(step, steps, float(self.train["warmup_fraction"]))
+            for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
+                group["lr"] = rate * factor
+            torch.manual_seed(stream_seed(self.spec.seed, "step", step, self.seat.rank))
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = self._loss(net, step)
+            loss.backward()
+            if clip > 0:
+                nn.utils.clip_grad_norm_(parameters, clip)
+            self.optimizer.step()
+            total += float(loss.detach())
+        self.progress.step = until
+        mean = self._sum(np.array([total]))[0] / self.seat.world_size / (until - first)
+        if not math.isfinite(mean):
+            raise FloatingPointError(f"the training loss is {mean} at step {until}; a lower learning rate or gradient_clip_norm may help")
+        return float(mean)
+
+    def _evaluate(self, loss: float) -> None:
+        self.progress.scores = {"train/loss": loss}
+        is_scored = self.data.has_validation
+        if is_scored:
+            self._share_buffers()
+            confusion = self._sum(self._confusion("validation"))
+            self.progress.scores |= validation_scores(confusion, self.data)
+        score = self.progress.scores.get(f"val/{self.spec.metric}")
+        better = self.train["checkpoint"] == "last" or not is_scored or self.progress.best_score is None
+        if better or (score is not None and self.progress.best_score is not None and score > self.progress.best_score):
+            self.progress.best_score, self.progress.best_step = score, self.progress.step
+            self.progress.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+        if self.progress.best_score is not None:
+            self.progress.scores[f"val/best_{self.spec.metric}"] = self.progress.best_score
+
+    def _confusion(self, side: str) -> np.ndarray:
+        return confusion_of_network(
+            self.model, self.data, side, is_pixelwise=self.is_pixelwise, device=self.seat.device,
+            autocast=self.autocast, rank=self.seat.rank, world_size=self.seat.world_size,
+        )  # fmt: skip
+
+    def _score_on_test(self) -> dict[str, Any]:
+        """Score the chosen checkpoint on the test side, once, and save the model."""
+        assert self.progress.best_state is not None
+        self.model.load_state_dict(self.progress.best_state)
+        scores, evaluation = test_evaluation(self._sum(self._confusion("test")), self.data)
+        ended: dict[str, Any] = {"scores": {**self.progress.scores, **scores}, "evaluation": evaluation}
+        if self.seat.rank == 0:
+            facts = {**model_facts(self.data, self.spec), "patch_px": self.patch_px}
+            ended["model_folder"] = save_network(self.job["storage"], self.spec.key, self.model, facts)
+        return ended
+
+    def facts(self) -> dict[str, Any]:
+        """Provenance that only the worker knows."""
+        return {
+            "parameters_total": self.total_parameters, "parameters_trained": self.trained_parameters,
+            "bands_used": self.data.prepared.facts.num_bands, "device": self.seat.device.type,
+            "train_labels": self.data.task.train_count, "validation_labels": self.data.task.validation_count,
+            "classes_trained": self.data.task.classes_trained, "best_step": self.progress.best_step,
+        }  # fmt: skip
+
+    # ---- state
+
+    def _save(self) -> None:
+        if self.seat.rank == 0:
+            state = {
+                "step": self.progress.step, "seconds": self.progress.seconds, "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "best_score": self.progress.best_score,
+                "best_step": self.progress.best_step, "best_state": self.progress.best_state, "scores": self.progress.scores,
+            }  # fmt: skip
+            checkpoints.save(self.job["storage"], self.spec.key, int(self.job["attempt"]), state)
+        if self.seat.world_size > 1:
+            dist.barrier()
+
+    def _resume(self) -> None:
+        state = checkpoints.load_newest(self.job["storage"], self.spec.key, map_location="cpu")
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**{k: state[k] for k in ("step", "seconds", "best_score", "best_step", "best_state", "scores")})
+
+    def _share_buffers(self) -> None:
+        """BatchNorm statistics drift apart between ranks after the last forward pass: rank 0's count."""
+        if self.seat.world_size > 1:
+            for buffer in self.model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        if self.seat.world_size == 1:
+            return values
+        tensor = torch.from_numpy(values).to(self.seat.device)
+        dist.all_reduce(tensor)
+        return tensor.cpu().numpy()

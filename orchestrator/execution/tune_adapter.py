@@ -1,0 +1,85 @@
+"""The two faces that Ray Tune sees: a thin Searcher over the sweep's state, and a thin trial driver.
+
+A Tune trial is one segment of a run. It uses no CPU: it leases a worker group and forwards its words. A searcher's
+exception would end the whole fit, so its callbacks never raise: they stop the sweep with a reason instead.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from orchestrator.execution.hub import find_hub
+from orchestrator.execution.sweep_state import Segment, SweepState
+
+log = logging.getLogger(__name__)
+EVENT = "event"
+
+
+def drive_segment(config: dict[str, Any]) -> None:
+    """A Tune trial: lease a group for one segment, forward its events, end with the last one."""
+    hub = find_hub()
+    lease_id = config["lease_id"]
+    ray.get(hub.lease.remote(lease_id, json.loads(config["job"])))
+    while True:
+        event = ray.get(hub.event.remote(lease_id))
+        tune.report({EVENT: json.dumps(event)})
+        if event["kind"] != "progress":
+            return
+
+
+class SweepSearcher(Searcher):
+    """Hands out the next segment of the sweep and takes back what became of it."""
+
+    def __init__(self, state: SweepState, make_job: Callable[[Segment], dict[str, Any]], limit: Callable[[], int]) -> None:
+        super().__init__(metric=None, mode=None)
+        self._state, self._make_job, self._limit = state, make_job, limit
+        self._lease_of: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (dict, ())  # the Tuner pickles its searcher; ours owns the ledger, so it pickles to nothing
+
+    def suggest(self, trial_id: str) -> Any:
+        """The next segment; None = ask again; FINISHED (which is final) only when nothing is in flight."""
+        try:
+            segment = self._state.next_segment(limit=self._limit())
+            if segment is None:
+                return Searcher.FINISHED if self._state.is_finished else None
+            self._lease_of[trial_id] = segment.lease_id
+            return {"lease_id": segment.lease_id, "job": json.dumps(self._make_job(segment))}
+        except Exception as error:
+            self._give_up("choosing the next run", error)
+            return Searcher.FINISHED
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        try:
+            event = json.loads(result[EVENT]) if EVENT in result else {}
+            if event.get("kind") == "progress":
+                self._state.on_progress(self._lease_of[trial_id], int(event["step"]), event["scores"])
+        except Exception as error:
+            self._give_up("writing down progress", error)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        try:
+            event = json.loads(result[EVENT]) if result and EVENT in result else {"kind": "progress"}
+            if error or event["kind"] == "progress":
+                event = {"kind": "lost", "reason": "the trial's driver died"}
+            self._state.on_end(self._lease_of.pop(trial_id), event)
+        except Exception as problem:
+            self._give_up("writing down the end of a run", problem)
+
+    def _give_up(self, doing: str, error: Exception) -> None:
+        log.exception("while %s", doing)
+        if not self._state.stop_reason:
+            self._state.stop_reason = f"internal error while {doing}: {type(error).__name__}: {error}"
+
+    # Tune asks for these; our state is in the ledger, not in Tune's snapshots.
+    def save(self, checkpoint_path: str) -> None: ...
+
+    def restore(self, checkpoint_path: str) -> None: ...
