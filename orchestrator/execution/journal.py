@@ -118,6 +118,7 @@ def cell_tags(planned: PlannedCell) -> dict[str, str]:
         "hsfm.transfer": planned.transfer, "hsfm.leakage": planned.leakage, "hsfm.dataset": planned.cell.dataset,
         "hsfm.label_budget": str(planned.cell.label_budget), "hsfm.split": template.split, "hsfm.selection": template.selection,
         "hsfm.normalisation_scope": str(template.train.get("normalisation_scope", "")), "hsfm.optional": str(planned.optional).lower(),
+        "hsfm.labels": planned.facts.labels, "hsfm.licence": planned.facts.licence or "not stated",
     }  # fmt: skip
 
 

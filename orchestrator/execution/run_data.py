@@ -62,6 +62,11 @@ class RunData:
         """Labelled training pixels."""
         return len(self._samples)
 
+    def class_counts(self) -> list[int]:
+        """Training labels of each class."""
+        labels = np.concatenate([m[m != IGNORED] for m in self.task.train_labels])
+        return np.bincount(labels, minlength=self.num_classes).tolist()
+
     @property
     def has_validation(self) -> bool:
         return self.task.validation_count > 0

@@ -7,7 +7,6 @@ of worker groups, or how often the sweep was killed.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.execution.streams import stream_seed
 from orchestrator.ledger.records import SlotRecord
+from orchestrator.plan.slots import survivors
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -101,10 +101,10 @@ def _told(record: SlotRecord, distributions: Mapping[str, Any]) -> FrozenTrial:
         return create_trial(state=TrialState.FAIL, params=params, distributions=dict(distributions))
 
 
-def survivors(at_rung: Mapping[int, float], reduction: int) -> list[int]:
-    """Trial numbers that go on from a rung: the best ceil(n / reduction), ties by number."""
+def going_on(at_rung: Mapping[int, float], reduction: int) -> list[int]:
+    """Trial numbers that go on from a rung: the best ones, ties by number."""
     order = sorted(at_rung, key=lambda n: (-at_rung[n], n))
-    return sorted(order[: math.ceil(len(order) / reduction)])
+    return sorted(order[: survivors(len(order), reduction)])
 
 
 def winner(finished: Mapping[int, float]) -> int | None:

@@ -17,7 +17,7 @@ from orchestrator.execution import studies
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.run_spec import RunSpec
-from orchestrator.plan.slots import final_spec, rung_steps, search_spec
+from orchestrator.plan.slots import final_spec, fold_of_seed, rung_steps, search_spec
 
 SELECTION = "selection"
 """Score under which a slot keeps the validation value that decides."""
@@ -147,8 +147,7 @@ class SweepState:
                 yield slot, state.rungs[-1]
 
     def _final_seeds(self, state: _CellState, fold: int) -> list[int]:
-        folds = len(state.planned.folds_used)
-        return [s for s in range(state.planned.seeds) if state.planned.folds_used[s % folds] == fold]
+        return [s for s in range(state.planned.seeds) if fold_of_seed(state.planned, s) == fold]
 
     def _start(self, state: _CellState, slot: str, until: int) -> Segment:
         record = state.slots[slot]
@@ -237,7 +236,7 @@ class SweepState:
         stopped = [r for r in in_round if r.state == "stopped" and r.reached_step == step]
         by_key = {r.key: r for r in [*stopped, *running]}
         scores = {int(r.slot.split("/")[2]): r.scores.get(SELECTION, -math.inf) for r in by_key.values()}
-        keep = studies.survivors(scores, self.search.reduction)
+        keep = studies.going_on(scores, self.search.reduction)
         bar = min(scores[n] for n in keep)
         for record in running:
             if int(record.slot.split("/")[2]) not in keep:

@@ -28,7 +28,7 @@ from orchestrator.execution.streams import BatchOrder, stream_seed
 from orchestrator.plan.run_spec import RunSpec
 from strategies._base import Strategy
 from strategies.adaptation import count_parameters
-from strategies.objectives.segmentation import class_weights, segmentation_loss
+from strategies.objectives.segmentation import class_balanced_weights, cross_entropy
 
 IMPLEMENTATION_VERSION = 1
 
@@ -88,9 +88,9 @@ class NetworkRun:
         self.groups = strategy.parameter_groups(self.model)
         self.base_rates = [float(g["lr"]) for g in self.groups]
         self.optimizer = torch.optim.AdamW(self.groups, weight_decay=float(self.train["weight_decay"]))
-        self.class_weights = (
-            class_weights(self.data.task.train_labels, self.data.num_classes).to(seat.device) if self.train["loss"] == "class_balanced" else None
-        )
+        self.class_weights_K: torch.Tensor | None = None
+        if self.train["loss"] == "class_balanced":
+            self.class_weights_K = class_balanced_weights(self.data.class_counts()).to(seat.device)
 
     def _build(self) -> nn.Module:
         facts = self.data.prepared.facts
@@ -164,11 +164,10 @@ class NetworkRun:
         """Mean over the labelled pixels of all ranks, scaled so that DDP's average of gradients is its gradient."""
         x, y = self._batch(step)
         with self.autocast():
-            loss_sum, weight = segmentation_loss(net(x), y, class_weights=self.class_weights)
+            loss_sum, labelled = cross_entropy(net(x), y, class_weights_K=self.class_weights_K)
         if self.seat.world_size > 1:
-            weight = weight.detach().clone()
-            dist.all_reduce(weight)
-        return loss_sum * self.seat.world_size / weight.clamp_min(1e-12)
+            dist.all_reduce(labelled)
+        return loss_sum * self.seat.world_size / labelled.clamp_min(1)
 
     def _steps(self, net: nn.Module, until: int, steps: int) -> float:
         """Optimiser steps up to `until`; the mean training loss."""

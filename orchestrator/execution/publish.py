@@ -1,0 +1,92 @@
+"""What a closed cell leaves behind: its best final run as an MLflow model; checkpoints nobody needs any more go."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from orchestrator.execution import checkpoints
+from orchestrator.execution.saved_model import CONFIG, FOLDER
+from orchestrator.execution.sweep_state import SELECTION
+from orchestrator.ledger.records import SlotRecord
+from orchestrator.ledger.store import Ledger
+from orchestrator.plan.planned import PlannedCell
+
+log = logging.getLogger(__name__)
+MODEL_TAG = "hsfm.model"
+
+
+class Housekeeper:
+    """One background thread, so that neither Tune's loop nor a worker group waits for files."""
+
+    def __init__(self, ledger: Ledger, storage: str) -> None:
+        self._ledger, self._storage = ledger, storage
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="housekeeper")
+        self.problems: list[str] = []
+
+    def run_closed(self, key: str, slot: str) -> None:  # noqa: ARG002
+        """A closed run never goes on: its checkpoints are of no use."""
+        self._pool.submit(self._guard, "removing checkpoints", checkpoints.drop_attempts, self._storage, key)
+
+    def cell_closed(self, planned: PlannedCell, slots: Mapping[str, SlotRecord]) -> None:
+        """Publish the best final run of the cell."""
+        best = best_final(slots)
+        if best is not None:
+            self._pool.submit(self._guard, f"publishing the model of {planned.cell}", self._publish, planned, best)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+
+    def _guard(self, doing: str, function: Any, *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except Exception as error:  # housekeeping must never cost a result; the sweep names it at its end
+            log.exception("%s failed", doing)
+            self.problems.append(f"{doing}: {type(error).__name__}: {error}")
+
+    def _publish(self, planned: PlannedCell, best: SlotRecord) -> None:
+        folder = Path(checkpoints.run_folder(self._storage, best.key)) / FOLDER
+        if not (folder / CONFIG).is_file():
+            return  # an object store: `export` reads it from there
+        with tempfile.TemporaryDirectory() as scratch:
+            made = Path(scratch) / "model"
+            make_mlflow_model(folder, made)
+            for path in sorted(made.rglob("*")):
+                if path.is_file():
+                    self._ledger.log_file(best.key, path, str(Path("model") / path.relative_to(made).parent))
+            self._ledger.flush(120)
+        self._ledger.set_cell(str(planned.cell_id), tags={MODEL_TAG: best.key, "hsfm.model_slot": best.slot})
+
+
+def best_final(slots: Mapping[str, SlotRecord]) -> SlotRecord | None:
+    """The finished final run with the best validation score (test decides nothing); ties and none: the lowest seed."""
+    finals = [r for s, r in slots.items() if s.startswith("final/") and r.state == "finished"]
+    return min(finals, key=lambda r: (-r.scores.get(SELECTION, 0.0), int(r.slot.split("/")[1])), default=None)
+
+
+def make_mlflow_model(folder: Path, destination: Path) -> None:
+    """Write an MLflow pyfunc model (no pickle) that predicts label maps from raw cubes of any height and width."""
+    import mlflow.pyfunc
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    import orchestrator
+
+    facts = json.loads((folder / CONFIG).read_text())
+    bands = int(facts["num_bands"])
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, bands))]), outputs=Schema([TensorSpec(np.dtype("int64"), (-1, -1))])
+    )
+    shutil.rmtree(destination, ignore_errors=True)
+    mlflow.pyfunc.save_model(
+        str(destination), loader_module="orchestrator.execution.saved_model", data_path=str(folder), signature=signature,
+        pip_requirements=[f"hsfm-sweep=={orchestrator.__version__}"],
+        metadata={k: facts[k] for k in ("strategy", "dataset", "class_names", "quantity", "scale", "key")},
+    )  # fmt: skip

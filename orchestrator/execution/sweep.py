@@ -1,0 +1,210 @@
+"""Run or continue a sweep: prepare data, read the ledger, start Ray only if something is left, report.
+
+The same call resumes: what the ledger has finished is never started again.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.errors import ExecutionError
+from orchestrator.execution.journal import LedgerJournal
+from orchestrator.execution.provenance import provenance_tags
+from orchestrator.execution.publish import MODEL_TAG, Housekeeper
+from orchestrator.execution.sweep_state import Segment, SweepState
+from orchestrator.ledger.store import Ledger
+from orchestrator.plan.planned import Plan, PlannedCell
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class SweepOutcome:
+    """How a sweep ended."""
+
+    name: str
+    folder: Path
+    finished: int = 0
+    failed: list[str] = field(default_factory=list)
+    blocked: list[str] = field(default_factory=list)
+    stop_reason: str = ""
+    is_interrupted: bool = False
+    started_ray: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some failed or blocked (optional cells do not count), 130 interrupted."""
+        if self.is_interrupted:
+            return 130
+        return 1 if self.failed or self.blocked or self.stop_reason else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where a sweep's runs find things; none of it is part of a key."""
+
+    prepared: dict[str, str]
+    """Prepared store of each data set."""
+    weights: dict[str, str]
+    """Local file of each strategy's pretrained weights, by strategy name."""
+    storage: str
+
+
+def run_plan(
+    plan: Plan, ledger: Ledger, paths: Paths, folder: Path, *, console: Console, plugins: Sequence[str] = (), retry_failed: bool = False
+) -> SweepOutcome:
+    """Execute what is left of a plan. The ledger stays open; every outcome is in it when this returns."""
+    keeper = Housekeeper(ledger, paths.storage)
+    journal = LedgerJournal(
+        ledger, logs=folder / "logs", provenance=provenance_tags(), on_run_closed=keeper.run_closed, on_cell_closed=keeper.cell_closed
+    )
+    records = ledger.cells()
+    runnable = [c for c in plan.cells if c.state != "blocked" and c.cell_id]
+    for planned in runnable:
+        known = records.get(str(planned.cell_id))
+        if known is None or planned.state != "done":
+            journal.open_cell(planned)
+    state = SweepState(
+        runnable, records, search=plan.grid.search, execution=plan.grid.execution, journal=journal, retry_failed=retry_failed
+    )
+    outcome = SweepOutcome(plan.name, folder)
+    for cell in state.cells.values():  # a kill may have fallen between the last run and its model
+        known = records.get(str(cell.planned.cell_id))
+        if cell.is_closed and known is not None and MODEL_TAG not in known.tags:
+            journal.cell_closed(cell.planned, cell.slots)
+    if state.has_work():
+        outcome.started_ray = True
+        _execute(state, journal, plan, paths, folder, outcome, console, plugins)
+    keeper.close()
+    outcome.notes += keeper.problems
+    _conclude(state, plan, outcome)
+    return outcome
+
+
+def _execute(
+    state: SweepState, journal: LedgerJournal, plan: Plan, paths: Paths, folder: Path, outcome: SweepOutcome, console: Console, plugins: Sequence[str]
+) -> None:
+    """The part that needs Ray: hub, worker groups, one Tuner."""
+    from orchestrator.execution import cluster
+    from orchestrator.execution.hub import start_hub
+    from orchestrator.execution.progress import Progress
+
+    execution = plan.grid.execution
+    world_size = max(int(c.planned.train.get("world_size", 1)) for c in state.cells.values())
+    with cluster.ray_session(execution, world_size) as capacity:
+        count = cluster.group_count(execution, capacity, world_size)
+        hub = start_hub()
+        groups = cluster.WorkerGroups(execution, capacity, count=count, world_size=world_size, folder=folder / "ray", plugins=plugins)
+        groups.start()
+
+        def stop(reason: str, *, hard: bool = False) -> None:
+            state.stop_reason = state.stop_reason or reason
+            if hard:
+                _leave_soon(journal.ledger, reason, console)
+            else:
+                hub.stop.remote(reason)
+
+        watchdog = cluster.Watchdog(hub, groups, execution, stop)
+        progress = Progress(state, journal, console, groups=count)
+        with _signals(stop, outcome):
+            watchdog.start()
+            progress.start()
+            try:
+                _tune(state, paths, count + execution.prefetch, capacity.has_driver_nodes, folder)
+            finally:
+                progress.end()
+                watchdog.end()
+        condition = watchdog.condition
+        if condition:
+            log.info("group gaps: %s", condition.get("gaps_s"))
+        hub.close.remote()
+        groups.join(20)
+
+
+def _tune(state: SweepState, paths: Paths, limit: int, has_driver_nodes: bool, folder: Path) -> None:
+    from ray import tune
+
+    from orchestrator.execution.cluster import DRIVER_RESOURCE
+    from orchestrator.execution.tune_adapter import SweepSearcher, drive_segment
+
+    def make_job(segment: Segment) -> dict[str, Any]:
+        spec = segment.spec
+        return {
+            "spec": spec.to_json(), "attempt": segment.attempt, "until_step": segment.until_step, "storage": paths.storage,
+            "prepared_path": paths.prepared[spec.dataset], "weights_path": paths.weights.get(spec.strategy),
+        }  # fmt: skip
+
+    resources = {"cpu": 0, DRIVER_RESOURCE: 0.01} if has_driver_nodes else {"cpu": 0, "memory": 1}
+    tuner = tune.Tuner(
+        tune.with_resources(drive_segment, resources),
+        tune_config=tune.TuneConfig(
+            search_alg=SweepSearcher(state, make_job, lambda: limit), num_samples=-1, reuse_actors=True, trial_dirname_creator=lambda t: t.trial_id
+        ),
+        run_config=tune.RunConfig(
+            name=f"driver-{time.time_ns()}", storage_path=str(folder / "ray"), verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+        ),
+    )
+    tuner.fit()
+
+
+@contextmanager
+def _signals(stop: Any, outcome: SweepOutcome) -> Iterator[None]:
+    """SIGINT and SIGTERM end the sweep at the next checkpoints; the state is resumable. A second one ends it at once."""
+
+    def handle(number: int, frame: Any) -> None:  # noqa: ARG001
+        if outcome.is_interrupted:
+            raise KeyboardInterrupt
+        outcome.is_interrupted = True
+        threading.Thread(target=stop, args=(f"interrupted by {signal.Signals(number).name}",), daemon=True).start()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _leave_soon(ledger: Ledger, reason: str, console: Console) -> None:
+    """The cluster is gone or stuck, so the Tuner would wait for ever: write everything down and leave."""
+    import os
+
+    console.print(f"[red]hsfm-sweep: error:[/red] {reason}")
+    try:
+        ledger.close(60)
+    finally:
+        os._exit(ExecutionError.exit_code)
+
+
+def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:
+    """Count what is finished, failed and blocked; optional cells do not make the sweep fail."""
+    outcome.stop_reason = "" if outcome.is_interrupted else state.stop_reason
+    for cell in state.cells.values():
+        finals = [r for s, r in cell.slots.items() if s.startswith("final/")]
+        if sum(r.state == "finished" for r in finals) >= cell.planned.seeds:
+            outcome.finished += 1
+        elif not cell.planned.optional and not outcome.is_interrupted:
+            errors = [r.error for r in cell.slots.values() if r.state == "failed"]
+            outcome.failed.append(f"{cell.planned.cell}: {errors[0] if errors else 'not finished'}")
+    outcome.blocked = [_why_blocked(c) for c in plan.cells if c.state == "blocked" and not c.optional]
+
+
+def _why_blocked(planned: PlannedCell) -> str:
+    return f"{planned.cell}: {planned.reason}" + (f" ({planned.remedy})" if planned.remedy else "")
+
+
+
