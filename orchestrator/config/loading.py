@@ -5,11 +5,11 @@ YAML is data here: no resolver runs, so a grid cannot read the environment, file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +21,14 @@ from orchestrator.errors import ConfigError, unknown
 
 GRID_FOLDER = resources.files("orchestrator") / "grids"
 SUFFIXES = (".yaml", ".yml")
+TYPE_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    list: "a list, such as [a, b]",
+    dict: "a mapping of settings",
+}
 
 
 def list_grids() -> tuple[str, ...]:
@@ -44,9 +52,8 @@ def load_grid(name_or_path: str, overrides: Sequence[str] = ()) -> GridConfig:
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"grid {source} is not valid YAML: {_one_line(error)}; mend the file") from error
     if not isinstance(raw, DictConfig):
-        raise ConfigError(
-            f"grid {source} is a list or a single value; allowed: a mapping of settings such as 'seeds: 3'"
-        )
+        allowed = "a mapping of settings such as 'seeds: 3'"
+        raise ConfigError(f"grid {source} is a list or a single value; allowed: {allowed}; mend the file")
     if folder is not None and "name" not in raw:
         raw["name"] = Path(source).stem
     _apply_overrides(raw, overrides)
@@ -68,11 +75,11 @@ def block_train(train: TrainConfig, block: BlockConfig, where: str = "a block") 
     """
     if not block.train:
         return train
-    _check_keys(block.train, TrainConfig, f"{where}.train.")
+    _check_keys(block.train, TrainConfig, f"{where}.train")
     try:
         merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(train), block.train))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}.train: {_one_line(error)}; change it in the grid") from error
+        raise _type_error(error, OmegaConf.create(block.train), TrainConfig, f"{where}.train") from error
     assert isinstance(merged, TrainConfig)
     return merged
 
@@ -82,7 +89,7 @@ def _read(name_or_path: str) -> tuple[str, str, Path | None]:
     if name_or_path in list_grids():
         return (GRID_FOLDER / f"{name_or_path}.yaml").read_text("utf-8"), repr(name_or_path), None
     path = Path(name_or_path)
-    if not path.suffix.lower() in SUFFIXES and not path.is_file():
+    if path.suffix.lower() not in SUFFIXES and not path.is_file():
         raise unknown("grid", name_or_path, list_grids(), hint="Give one of these names or the path of a .yaml file.")
     try:
         return path.read_text("utf-8"), str(path), path.resolve().parent
@@ -104,7 +111,7 @@ def _apply_overrides(raw: DictConfig, overrides: Sequence[str]) -> None:
         try:
             value = OmegaConf.to_container(OmegaConf.create(f"value: {override[len(key) + 1 :]}"), resolve=False)
             assert isinstance(value, dict)
-            _check_override_key(raw, key.strip())
+            _check_override_key(key.strip())
             # merge=False: a list or mapping given on the command line replaces the grid's, it is not mixed with it
             OmegaConf.update(raw, key.strip(), value["value"], merge=False)
         except (YAMLError, OmegaConfBaseException, AssertionError, TypeError, ValueError, IndexError) as error:
@@ -113,44 +120,48 @@ def _apply_overrides(raw: DictConfig, overrides: Sequence[str]) -> None:
             ) from error
 
 
-def _check_override_key(raw: DictConfig, key: str) -> None:
+def _check_override_key(key: str) -> None:
     """Refuse an unknown key before it creates a mapping in the wrong place."""
     schema: Any = GridConfig
-    known_prefix = ""
+    where = ""
     for part in key.split("."):
         name = part.partition("[")[0]
         if schema is None:
             return
-        known = [f.name for f in fields(schema)]
-        if name not in known:
-            raise unknown("key", f"{known_prefix}{name}", [f"{known_prefix}{k}" for k in known])
+        _check_name(name, schema, where)
         schema = _nested(schema, name)
-        known_prefix += f"{part}."
+        where = f"{where}.{part}" if where else part
 
 
 def _to_grid(raw: DictConfig, source: str) -> GridConfig:
-    plain = OmegaConf.to_container(raw, resolve=False)
-    _check_keys(plain, GridConfig, "")
+    _check_keys(OmegaConf.to_container(raw, resolve=False), GridConfig, "")
     try:
         grid = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(GridConfig), raw))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"grid {source}: {_one_line(error)}; change it in the grid or with key=value") from error
+        raise _type_error(error, raw, GridConfig, f"grid {source}") from error
     assert isinstance(grid, GridConfig)
     return grid
 
 
-def _check_keys(value: Any, schema: Any, prefix: str) -> None:
-    """Unknown keys, with the nearest known one; OmegaConf's own words would not show the others."""
+def _check_keys(value: Any, schema: Any, where: str) -> None:
+    """Unknown keys, with the nearest known one and all others."""
     if not isinstance(value, Mapping):
         return
-    known = [f.name for f in fields(schema)]
     for key, inner in value.items():
-        if key not in known:
-            raise unknown("key", f"{prefix}{key}", [f"{prefix}{k}" for k in known])
+        _check_name(str(key), schema, where)
         nested = _nested(schema, str(key))
-        for where, item in _items(inner, f"{prefix}{key}"):
-            if nested is not None:
-                _check_keys(item, nested, f"{where}.")
+        path = f"{where}.{key}" if where else str(key)
+        if nested is BlockConfig:
+            for index, block in enumerate(inner if isinstance(inner, list) else []):
+                _check_keys(block, BlockConfig, f"{path}[{index}]")
+        elif nested is not None:
+            _check_keys(inner, nested, path)
+
+
+def _check_name(name: str, schema: Any, where: str) -> None:
+    known = [f.name for f in fields(schema)]
+    if name not in known:
+        raise unknown(f"key of {where}" if where else "key", name, known)
 
 
 def _nested(schema: Any, name: str) -> Any:
@@ -161,13 +172,6 @@ def _nested(schema: Any, name: str) -> Any:
         return TrainConfig
     default = getattr(schema(), name)
     return type(default) if is_dataclass(default) else None
-
-
-def _items(value: Any, where: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list):
-        yield from ((f"{where}[{index}]", item) for index, item in enumerate(value))
-    else:
-        yield where, value
 
 
 def _refuse_resolvers(value: Any, where: str) -> None:
@@ -187,11 +191,27 @@ def _refuse_resolvers(value: Any, where: str) -> None:
 
 def _locate_dataset_files(grid: GridConfig, folder: Path) -> None:
     """Make paths of data set files absolute: beside the grid file first, then from the current folder."""
-    for owner in (grid, *grid.blocks):
-        owner.datasets = [
+    axes: list[GridConfig | BlockConfig] = [grid, *grid.blocks]
+    for axis in axes:
+        axis.datasets = [
             str(folder / name) if name.endswith(SUFFIXES) and (folder / name).is_file() else name
-            for name in owner.datasets
+            for name in axis.datasets
         ]
+
+
+def _type_error(error: OmegaConfBaseException, raw: DictConfig, schema: Any, source: str) -> ConfigError:
+    """A value of the wrong type: OmegaConf's key, the value that was given and the type in plain words."""
+    key = str(getattr(error, "full_key", None) or "")
+    for name in key.replace("[", ".").split(".")[:-1]:
+        schema = _nested(schema, name) if schema is not None and hasattr(schema, name) else None
+    last = key.rpartition(".")[2]
+    hints = get_type_hints(schema) if schema is not None else {}
+    if last not in hints or "${" in str(OmegaConf.to_container(raw, resolve=False)):
+        return ConfigError(f"{source}: {_one_line(error)}; change it in the grid or with key=value")
+    declared = hints[last]
+    allowed = TYPE_WORDS.get(get_origin(declared) or declared, "a mapping of settings")
+    value = OmegaConf.select(raw, key)
+    return ConfigError(f"{source}: {key} is {value!r}; allowed: {allowed}; change it in the grid or with {key}=VALUE")
 
 
 def _one_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from orchestrator.config import SearchConfig
 from orchestrator.plan.facts import DatasetFacts
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.slots import rung_steps, survivors
+from orchestrator.plan.states import Tally
 
 MODEL_GIB = 0.02
 """Assumed size of a network's weights (5 million fp32 parameters): a strategy does not state it before it is built."""
@@ -24,7 +25,7 @@ def rounds(trials: int, search: SearchConfig) -> tuple[int, ...]:
 
 
 def segments(planned: PlannedCell, search: SearchConfig, trials: int) -> tuple[tuple[int, int], ...]:
-    """One round of `trials` trials, rung by rung: (trials that are still in, optimiser steps that each of them does)."""
+    """One round of `trials` trials, rung by rung: (trials still in, optimiser steps that each of them does)."""
     found = []
     steps = rung_steps(planned, search)
     for begin, end in zip((0, *steps), steps, strict=False):
@@ -54,30 +55,27 @@ def step_seconds(planned: PlannedCell, reference_step_s: float, measured_s: Mapp
     return reference_step_s * int(planned.train["world_size"]), False
 
 
-def device_seconds(
-    planned: PlannedCell, search: SearchConfig, step_s: float, closed: Mapping[str, int]
-) -> tuple[float, float]:
+def device_seconds(planned: PlannedCell, search: SearchConfig, step_s: float, counted: Tally) -> tuple[float, float]:
     """Device seconds of all runs of a cell, and of those that are still to do.
 
     Args:
         planned: the cell.
         search: the search settings.
         step_s: device seconds of one step.
-        closed: number of closed slots by stage, "search" and "final".
+        counted: its slots, counted.
     """
     search_s = study_steps(planned, search) * len(planned.folds_used) * step_s
     final_s = int(planned.train["steps"]) * planned.seeds * step_s
     slots = planned.trials * len(planned.folds_used)
-    search_left = search_s * (1 - closed.get("search", 0) / slots) if slots else 0.0
-    final_left = final_s * (1 - closed.get("final", 0) / planned.seeds)
+    search_left = search_s * (1 - counted.search_closed / slots) if slots else 0.0
+    final_left = final_s * (1 - counted.finals_closed / planned.seeds)
     return search_s + final_s, search_left + final_left
 
 
-def disk_gib(planned: PlannedCell) -> float:
-    """Upper bound of the space of a cell's checkpoints and of one exported model a seed."""
+def disk_gib(planned: PlannedCell, runs: int) -> float:
+    """Upper bound of the space of the checkpoints of a cell's `runs` runs and of one exported model a seed."""
     if planned.kind == "estimator":
         return MODEL_GIB * planned.seeds
-    runs = planned.runs_total
     return MODEL_GIB * (runs * CHECKPOINTS_A_RUN * CHECKPOINT_MODELS + planned.seeds)
 
 

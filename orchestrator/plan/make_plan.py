@@ -16,8 +16,8 @@ from orchestrator.plan.provenance import leakage, transfer, used_pretraining
 from orchestrator.plan.resources import feasibility, groups_of
 from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split
-from orchestrator.plan.slots import cell_identity, final_slots, resolve_train, search_slots
-from orchestrator.plan.states import Verdict, judge
+from orchestrator.plan.slots import cell_identity, resolve_train
+from orchestrator.plan.states import judge, tally
 from orchestrator.plan.usage import Phase, simulate
 from orchestrator.plan.versions import IMPLEMENTATION
 from strategies._base import Strategy
@@ -52,7 +52,7 @@ def make_plan(
     """
     cells = [
         _plan_cell(grid, expanded, dataset_status, weights_status, records, measured_s or {})
-        for expanded in expand(grid, tuple(dataset_status))
+        for expanded in expand(grid, [name for name in dataset_status if name == dataset_status[name].facts.name])
     ]
     is_feasible, text = feasibility(grid, cpus)
     count = groups if groups is not None else groups_of(grid, cpus)
@@ -85,16 +85,29 @@ def _plan_cell(
     weights = weights_status[pretraining.weights] if pretraining else None
     planned = _draft(grid, expanded, strategy, status, weights)
     slots = records.get(planned.cell_id, {}) if planned.cell_id else {}
-    why_not = incompatibility(strategy, status.facts)
-    verdict = judge(planned, slots, incompatible=why_not, dataset=status, weights=weights)
+    counted = tally(planned, slots)
+    verdict = judge(
+        counted,
+        seeds=planned.seeds,
+        is_started=bool(slots),
+        incompatible=incompatibility(strategy, status.facts),
+        dataset=status,
+        weights=weights,
+    )
     step_s, is_measured = cost.step_seconds(planned, strategy.reference_step_s, measured_s)
-    device_s, left_s = cost.device_seconds(planned, grid.search, step_s, verdict.closed)
-    return _with_verdict(
+    device_s, left_s = cost.device_seconds(planned, grid.search, step_s, counted)
+    return replace(
         planned,
-        verdict,
+        state=verdict.state,
+        reason=verdict.reason,
+        remedy=verdict.remedy,
+        runs_total=counted.total,
+        runs_done=counted.done,
+        runs_failed=counted.failed,
         device_s=device_s,
         device_left_s=0.0 if verdict.state in ("done", "blocked") else left_s,
         is_measured=is_measured,
+        disk_gib=cost.disk_gib(planned, counted.total),
     )
 
 
@@ -166,24 +179,6 @@ def _draft(
         receptive_field_px=strategy.receptive_field_px,
         selection=selection,
         split=split,
-    )
-
-
-def _with_verdict(
-    planned: PlannedCell, verdict: Verdict, *, device_s: float, device_left_s: float, is_measured: bool
-) -> PlannedCell:
-    counted = replace(planned, runs_total=len(search_slots(planned)) + len(final_slots(planned)))
-    return replace(
-        counted,
-        state=verdict.state,
-        reason=verdict.reason,
-        remedy=verdict.remedy,
-        runs_done=verdict.done,
-        runs_failed=verdict.failed,
-        device_s=device_s,
-        device_left_s=device_left_s,
-        is_measured=is_measured,
-        disk_gib=cost.disk_gib(counted),
     )
 
 

@@ -63,6 +63,11 @@ class PlannedCell:
     split: str
     """block, random or images, resolved."""
 
+    @property
+    def name(self) -> str:
+        """What people call it: strategy, data set and label budget. No path is in it."""
+        return f"{self.cell.strategy.label} · {self.facts.name} · {self.cell.label_budget}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

@@ -9,79 +9,113 @@ from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.planned import CellState, PlannedCell
 from orchestrator.plan.slots import final_slots, search_slots
 
-DONE_STATES = {"search": ("finished", "stopped"), "final": ("finished",)}
+TRIAL_DONE = ("finished", "stopped")
+FINAL_DONE = ("finished",)
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tally:
+    """A cell's slots, counted."""
+
+    total: int
+    search_done: int
+    search_failed: int
+    finals_done: int
+    finals_failed: tuple[str, ...]
+    hopeless_folds: tuple[int, ...]
+    """Folds of which every trial failed."""
+
+    @property
+    def done(self) -> int:
+        return self.search_done + self.finals_done
+
+    @property
+    def failed(self) -> int:
+        return self.search_failed + len(self.finals_failed)
+
+    @property
+    def search_closed(self) -> int:
+        """Trials that need no further run: a failed trial is told to the study as such."""
+        return self.search_done + self.search_failed
+
+    @property
+    def finals_closed(self) -> int:
+        return self.finals_done + len(self.finals_failed)
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What is done of a cell, what failed, and why it is in its state."""
+    """The state of a cell, why, and the command that mends it."""
 
     state: CellState
     reason: str
     remedy: str = ""
-    done: int = 0
-    failed: int = 0
-    closed: Mapping[str, int]
-    """Slots that need no further run, by stage."""
+
+
+def tally(planned: PlannedCell, slots: Mapping[str, str]) -> Tally:
+    """Count the slots that the ledger knows; slots beyond the grid's trials and seeds do not count."""
+    searches, finals = search_slots(planned), final_slots(planned)
+    failed = [name for name in searches if slots.get(name) == "failed"]
+    hopeless = [
+        fold
+        for fold in planned.folds_used
+        if planned.trials and sum(name.startswith(f"search/f{fold}/") for name in failed) == planned.trials
+    ]
+    return Tally(
+        total=len(searches) + len(finals),
+        search_done=sum(slots.get(name) in TRIAL_DONE for name in searches),
+        search_failed=len(failed),
+        finals_done=sum(slots.get(name) in FINAL_DONE for name in finals),
+        finals_failed=tuple(name for name in finals if slots.get(name) == "failed"),
+        hopeless_folds=tuple(hopeless),
+    )
 
 
 def judge(
-    planned: PlannedCell,
-    slots: Mapping[str, str],
+    counted: Tally,
     *,
+    seeds: int,
+    is_started: bool,
     incompatible: str,
     dataset: DatasetStatus,
     weights: WeightsStatus | None,
 ) -> Verdict:
     """The state of a cell.
 
-    A cell is done once all its finals are finished, blocked where it cannot start, failed where a final or every
-    trial of a fold failed for good. A failed trial alone does not fail its cell.
+    A cell is done once all its trials are closed and all its finals finished, blocked where it cannot start, failed
+    where a final or every trial of a fold failed for good. A failed trial alone does not fail its cell.
 
     Args:
-        planned: the cell, without a state yet.
-        slots: state of each slot that the ledger knows.
+        counted: its slots, counted.
+        seeds: final runs that it should have.
+        is_started: whether the ledger knows any of its slots.
         incompatible: why the strategy cannot take the data set; empty where it can.
         dataset: status of the data set.
         weights: status of the pretrained weights; None where none are used.
     """
-    names = {"search": search_slots(planned), "final": final_slots(planned)}
-    done = {stage: sum(slots.get(n) in DONE_STATES[stage] for n in names[stage]) for stage in names}
-    failed = {stage: [n for n in names[stage] if slots.get(n) == "failed"] for stage in names}
-    closed = {stage: done[stage] + len(failed[stage]) for stage in names}
-    counts = {"done": sum(done.values()), "failed": sum(map(len, failed.values())), "closed": closed}
-    total = sum(map(len, names.values()))
-    if closed["search"] == len(names["search"]) and done["final"] == planned.seeds:
-        lost = f", {len(failed['search'])} trials failed" if failed["search"] else ""
-        return Verdict(state="done", reason=f"all {total} runs are in the ledger{lost}", **counts)
-    reason, remedy = _blocked(incompatible, dataset, weights)
-    if reason:
-        return Verdict(state="blocked", reason=reason, remedy=remedy, **counts)
-    hopeless = [
-        fold for fold in planned.folds_used if planned.trials and _all_failed(planned.trials, fold, failed["search"])
-    ]
-    if failed["final"] or hopeless:
-        which = ", ".join(failed["final"]) or f"all trials of fold {hopeless[0]}"
-        return Verdict(state="failed", reason=f"{which} failed", remedy="see `hsfm-sweep status`", **counts)
-    if counts["done"]:
-        return Verdict(state="partial", reason=f"{counts['done']} of {total} runs are in the ledger", **counts)
-    if slots:
-        return Verdict(state="partial", reason="started, nothing finished yet", **counts)
-    if dataset.digest is None:
-        return Verdict(state="missing", reason="not run yet; the data set is prepared first", **counts)
-    return Verdict(state="missing", reason="not run yet", **counts)
+    if counted.finals_done == seeds and counted.search_closed == counted.total - seeds:
+        lost = f", {counted.search_failed} of them trials that failed" if counted.search_failed else ""
+        return Verdict("done", f"all {counted.total} runs are in the ledger{lost}")
+    blocked = _blocked(incompatible, dataset, weights)
+    if blocked is not None:
+        return blocked
+    if counted.finals_failed or counted.hopeless_folds:
+        trials = f"all trials of fold {counted.hopeless_folds[0]}" if counted.hopeless_folds else ""
+        return Verdict("failed", f"{', '.join(counted.finals_failed) or trials} failed", "see `hsfm-sweep status`")
+    if counted.done:
+        return Verdict("partial", f"{counted.done} of {counted.total} runs are in the ledger")
+    if is_started:
+        return Verdict("partial", "started, nothing finished yet")
+    later = "; the data set is prepared first" if dataset.digest is None else ""
+    return Verdict("missing", f"not run yet{later}")
 
 
-def _all_failed(trials: int, fold: int, failed: list[str]) -> bool:
-    return sum(name.startswith(f"search/f{fold}/") for name in failed) == trials
-
-
-def _blocked(incompatible: str, dataset: DatasetStatus, weights: WeightsStatus | None) -> tuple[str, str]:
+def _blocked(incompatible: str, dataset: DatasetStatus, weights: WeightsStatus | None) -> Verdict | None:
     if incompatible:
-        return incompatible, ""
+        return Verdict("blocked", incompatible)
     if dataset.digest is None and not dataset.files_present:
         reason = dataset.reason or f"the files of {dataset.facts.name} are not there"
-        return reason, dataset.remedy
+        return Verdict("blocked", reason, dataset.remedy)
     if weights is not None and weights.sha256 is None:
-        return weights.reason or f"the weights {weights.name} are not there", weights.remedy
-    return "", ""
+        return Verdict("blocked", weights.reason or f"the weights {weights.name} are not there", weights.remedy)
+    return None
