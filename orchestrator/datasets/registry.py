@@ -1,0 +1,123 @@
+"""Which data sets there are, what is known of them, and whether they can be used. Opens no cube."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from orchestrator import datasets
+from orchestrator.datasets._base import Definition
+from orchestrator.datasets._manifest import prepared_folder, read_manifest
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.errors import ConfigError, unknown
+from orchestrator.plan.facts import DatasetFacts, DatasetStatus
+
+ENTRY_POINTS = "hsfm_sweep.datasets"
+PLUMBING = frozenset({"registry", "locations", "prepare", "store", "tasks", "statistics", "audit", "fetch", "init"})
+"""Public modules of this package that are no data sets."""
+
+
+@cache
+def _packaged() -> tuple[str, ...]:
+    names = (module.name for module in pkgutil.iter_modules(datasets.__path__))
+    return tuple(sorted(name for name in names if not name.startswith("_") and name not in PLUMBING))
+
+
+@cache
+def _plugins() -> dict[str, str]:
+    """Name and module of the data sets that installed packages offer."""
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS) if point.name not in _packaged()}
+
+
+def list_datasets() -> tuple[str, ...]:
+    """Names of all data sets, packaged ones and those of installed packages."""
+    return tuple(sorted({*_packaged(), *_plugins()}))
+
+
+def get_definition(name: str) -> Definition:
+    """A data set by its name, or a user's own by the path of its YAML file.
+
+    Raises:
+        ConfigError: no such data set, or a YAML file that is not understood.
+    """
+    if name.endswith((".yaml", ".yml")):
+        from orchestrator.datasets._user_yaml import load_definition
+
+        return load_definition(Path(name))
+    if name in _packaged():
+        return _from_module(importlib.import_module(f"{datasets.__name__}.{name}"))
+    if name in _plugins():
+        return _from_module(importlib.import_module(_plugins()[name]))
+    raise unknown("dataset", name, list_datasets(), hint="Your own data: hsfm-sweep data init FOLDER.")
+
+
+def get_facts(name: str) -> DatasetFacts:
+    """The datasheet of a data set; see `get_definition` for names and errors."""
+    return get_definition(name).facts
+
+
+def status(name: str, locations: DataLocations) -> DatasetStatus:
+    """Whether the data set can be used now: looks for files and the prepared manifest, opens no cube.
+
+    `reason` is empty where it can be used; `digest` is None until it is prepared.
+    """
+    definition = get_definition(name)
+    manifest = read_manifest(prepared_folder(definition, locations.prepared))
+    found, absent = find_files(definition, locations)
+    if manifest is not None:
+        return DatasetStatus(facts=definition.facts, digest=manifest["digest"], files_present=found is not None)
+    if found is not None:
+        return DatasetStatus(facts=definition.facts, files_present=True, remedy=f"hsfm-sweep data prepare {name}")
+    return DatasetStatus(
+        facts=definition.facts, reason=_absent_text(absent, locations), remedy=remedy(definition, name)
+    )
+
+
+def find_files(definition: Definition, locations: DataLocations) -> tuple[Path | None, tuple[str, ...]]:
+    """The first folder that holds all original files, or None and the files that the fullest folder lacks."""
+    candidates = [locations.data_root, locations.fetched, definition.locate() if definition.locate else None]
+    absent: tuple[str, ...] | None = None
+    for folder in candidates:
+        if folder is None:
+            continue
+        lacking = tuple(file.path for file in definition.facts.files if not (folder / file.path).is_file())
+        if not lacking:
+            return folder, ()
+        if absent is None or len(lacking) < len(absent):
+            absent = lacking
+    return None, absent or tuple(file.path for file in definition.facts.files)
+
+
+def remedy(definition: Definition, name: str) -> str:
+    """The command that brings the original files."""
+    if definition.remedy:
+        return definition.remedy
+    if all(file.url for file in definition.facts.files):
+        return f"hsfm-sweep data fetch {name}"
+    return "put the files below the folder that HSFM_DATA_ROOT or --data-root names"
+
+
+def _absent_text(absent: tuple[str, ...], locations: DataLocations) -> str:
+    more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+    places = " or ".join(str(folder) for folder in (locations.data_root, locations.fetched) if folder)
+    return f"file {absent[0]}{more} not found below {places}"
+
+
+def _from_module(module: ModuleType) -> Definition:
+    if not hasattr(module, "FACTS") or not hasattr(module, "read"):
+        raise ConfigError(
+            f"module {module.__name__} is no data set: it needs FACTS = DatasetFacts(...) and read(folder)"
+        )
+    return Definition(
+        facts=module.FACTS,
+        read=module.read,
+        ignored_ids=getattr(module, "IGNORED_IDS", (0,)),
+        blocks=getattr(module, "BLOCKS", None),
+        folds=getattr(module, "FOLDS", None),
+        locate=getattr(module, "locate", None),
+        remedy=getattr(module, "REMEDY", ""),
+    )

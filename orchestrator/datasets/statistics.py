@@ -1,0 +1,125 @@
+"""Band statistics and normalisation. Statistics come from spectra alone, never from labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.datasets.store import PreparedDataset
+from orchestrator.datasets.tasks import Task
+from orchestrator.errors import ConfigError, DataError, unknown
+
+MODES = ("none", "per_band_zscore", "per_band_minmax", "scale")
+SCOPES = ("train", "scene")
+CHUNK_PIXELS = 65_536
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandStatistics:
+    """Mean, standard deviation (of the population) and range of each band, float64 [C]."""
+
+    mean_C: NDArray[np.float64]
+    std_C: NDArray[np.float64]
+    minimum_C: NDArray[np.float64]
+    maximum_C: NDArray[np.float64]
+
+
+def band_statistics(prepared: PreparedDataset, task: Task, scope: str) -> BandStatistics:
+    """Statistics over pixels that training may see.
+
+    Args:
+        prepared: the data set.
+        task: says which pixels are visible in training; its label budget plays no part.
+        scope: train (all valid pixels of the training side, labelled or not) or scene (all valid pixels;
+            compatibility, flagged).
+
+    Raises:
+        ConfigError: unknown scope.
+        DataError: there is no such pixel.
+    """
+    if scope not in SCOPES:
+        raise unknown("normalisation_scope", scope, SCOPES)
+    masks = [
+        image.valid_HW & visible if scope == "train" else image.valid_HW
+        for image, visible in zip(prepared.images, task.train_visible, strict=True)
+    ]
+    count = sum(int(mask.sum()) for mask in masks)
+    if count == 0:
+        raise DataError(
+            f"dataset {prepared.facts.name!r} has no valid pixel in scope {scope!r}; check nodata and split"
+        )
+    total = np.zeros(prepared.facts.num_bands)
+    minimum, maximum = np.full_like(total, np.inf), np.full_like(total, -np.inf)
+    for spectra in _chunks(prepared, masks):
+        total += spectra.sum(axis=0)
+        minimum, maximum = np.minimum(minimum, spectra.min(axis=0)), np.maximum(maximum, spectra.max(axis=0))
+    mean = total / count
+    # A second pass: the one-pass formula loses the variance of bands with a large mean.
+    squares = np.zeros_like(total)
+    for spectra in _chunks(prepared, masks):
+        squares += ((spectra - mean) ** 2).sum(axis=0)
+    return BandStatistics(mean_C=mean, std_C=np.sqrt(squares / count), minimum_C=minimum, maximum_C=maximum)
+
+
+def _chunks(prepared: PreparedDataset, masks: list[NDArray[np.bool_]]) -> Iterator[NDArray[np.float64]]:
+    """Selected spectra [n, C], a limited number at a time so that large cubes stay on disk."""
+    for image, mask in zip(prepared.images, masks, strict=True):
+        rows = max(1, CHUNK_PIXELS // image.valid_HW.shape[1])
+        for first in range(0, image.valid_HW.shape[0], rows):
+            chosen = image.cube_HWC[first : first + rows][mask[first : first + rows]]
+            if chosen.size:
+                yield chosen.astype(np.float64)
+
+
+def normalise(
+    cube_HWC: NDArray[Any],
+    statistics: BandStatistics | None,
+    mode: str,
+    scale: float = 1.0,
+    valid_HW: NDArray[np.bool_] | None = None,
+) -> NDArray[np.float32]:
+    """Bring a cube to the numbers that a model sees.
+
+    Args:
+        cube_HWC: [H, W, C] in stored numbers.
+        statistics: of the training side; may be None with modes none and scale.
+        mode: none, per_band_zscore, per_band_minmax (training range to 0..1, not clipped) or scale.
+        scale: the data set's stated scale; stored numbers are divided by it in mode scale.
+        valid_HW: pixels without data become 0 after normalisation where this is given.
+
+    Returns:
+        float32 [H, W, C]. A band that is constant on the training side becomes its offset from that constant.
+
+    Raises:
+        ConfigError: unknown mode, or statistics are missing.
+    """
+    if mode not in MODES:
+        raise unknown("normalisation", mode, MODES)
+    offset, divisor = _affine(statistics, mode, scale)
+    # In float64 and rounded once: raw numbers beyond 2**24 would lose digits before the mean is taken off.
+    result = ((cube_HWC.astype(np.float64) - offset) / divisor).astype(np.float32)
+    if valid_HW is not None:
+        result[~valid_HW] = 0
+    return result
+
+
+def _affine(statistics: BandStatistics | None, mode: str, scale: float) -> tuple[Any, Any]:
+    if mode == "none":
+        return 0.0, 1.0
+    if mode == "scale":
+        if not scale > 0:
+            raise ConfigError(f"scale {scale!r} of the data set; allowed: a number above 0; correct its facts")
+        return 0.0, scale
+    if statistics is None:
+        raise ConfigError(f"normalisation {mode!r} needs band statistics; compute them with band_statistics")
+    if mode == "per_band_zscore":
+        return statistics.mean_C, _nonzero(statistics.std_C)
+    return statistics.minimum_C, _nonzero(statistics.maximum_C - statistics.minimum_C)
+
+
+def _nonzero(divisor_C: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(divisor_C > 0, divisor_C, 1.0)
