@@ -15,7 +15,7 @@ from orchestrator.plan.planned import Plan, PlannedCell
 from orchestrator.plan.provenance import leakage, transfer, used_pretraining
 from orchestrator.plan.resources import feasibility, groups_of
 from orchestrator.plan.run_spec import RunSpec
-from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split
+from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split, task_mismatch
 from orchestrator.plan.slots import cell_identity, resolve_train
 from orchestrator.plan.states import judge, tally
 from orchestrator.plan.usage import Phase, simulate
@@ -90,7 +90,8 @@ def _plan_cell(
         counted,
         seeds=planned.seeds,
         is_started=bool(slots),
-        incompatible=incompatibility(strategy, status.facts),
+        incompatible=incompatibility(strategy, status.facts)
+        or task_mismatch(status.facts, planned.split, cell.label_budget, planned.selection),
         dataset=status,
         weights=weights,
     )
@@ -152,7 +153,8 @@ def _draft(
         )
     pretraining = used_pretraining(strategy)
     return PlannedCell(
-        cell=cell,
+        cell=replace(cell, dataset=facts.name),
+        dataset_source=cell.dataset,
         facts=facts,
         cell_id=cell_identity(template, grid.search, space, trials) if template else None,
         template=template,

@@ -21,6 +21,9 @@ class PlannedCell:
     """A cell with everything that execution and reports need to know about it."""
 
     cell: Cell
+    """Strategy, data set and label budget; the data set by its name."""
+    dataset_source: str
+    """What the grid wrote for the data set: its name, or the path of a user's YAML file. In no key."""
     facts: DatasetFacts
     cell_id: str | None
     """Identity of the cell in the ledger; None while its data set is not prepared."""
@@ -62,11 +65,6 @@ class PlannedCell:
     """Where validation labels come from, resolved."""
     split: str
     """block, random or images, resolved."""
-
-    @property
-    def name(self) -> str:
-        """What people call it: strategy, data set and label budget. No path is in it."""
-        return f"{self.cell.strategy.label} · {self.facts.name} · {self.cell.label_budget}"
 
 
 @dataclass(frozen=True, kw_only=True)

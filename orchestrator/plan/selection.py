@@ -44,3 +44,18 @@ def resolve_split(requested: str, facts: DatasetFacts) -> str:
 def number_of_folds(split: str, facts: DatasetFacts) -> int:
     """Cross-validation folds: the data set's for its own split, one for any other."""
     return facts.folds if split == facts.split else 1
+
+
+def task_mismatch(facts: DatasetFacts, split: str, budget: LabelBudget, selection: str) -> str:
+    """Why this data set cannot be split and sampled as the grid asks; empty where it can."""
+    if (split == "block") != (facts.task == "scene") and split != "random":
+        kind = "a single scene" if facts.task == "scene" else "a set of images"
+        own = "block" if facts.task == "scene" else "images"
+        return f"split {split!r} does not fit {facts.name}, which is {kind}; allowed: default, {own}, random"
+    if split == "random" and selection == "validation_full":
+        return "validation_full needs a validation side, which split 'random' does not have; allowed: split: default"
+    if split == "random" and budget.kind == "fraction" and budget.value >= 1:
+        return "a label budget of 100% with split 'random' leaves no pixel to test; allowed: a smaller fraction"
+    if budget.sampler == "whole_images" and split != "images":
+        return f"sampler whole_images does not fit {facts.name} with split {split!r}; allowed: stratified_pixels"
+    return ""
