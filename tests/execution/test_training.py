@@ -1,0 +1,143 @@
+"""Training: exact resume, honest data parallelism, numbers that depend on the run's specification alone."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+
+from orchestrator.errors import ExecutionError
+from orchestrator.execution import checkpoints
+from orchestrator.execution.run_data import RunData
+from orchestrator.execution.saved_model import SavedModel
+from orchestrator.execution.streams import BatchOrder
+from orchestrator.plan.run_spec import RunSpec
+from tests.execution.conftest import Killed, run_network
+
+SMALL = {"steps": 8, "evaluations": 4, "batch_size": 2, "patch_size": 16, "pixel_batch_size": 16}
+
+
+def _weights(event: dict[str, Any]) -> dict[str, torch.Tensor]:
+    return load_file(Path(event["model_folder"]) / "model.safetensors")
+
+
+def _same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize("name", ["in_domain/unet", "in_domain/spectral_cnn"])
+def test_a_killed_and_resumed_run_ends_bit_identical(name: str, make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    spec = make_spec(name, **SMALL, augmentation="flips")
+    whole = run_network(spec, indian_pines, tmp_path / "whole")
+    with pytest.raises(Killed):
+        run_network(spec, indian_pines, tmp_path / "cut", die_at=4)
+    resumed = run_network(spec, indian_pines, tmp_path / "cut", attempt=2)
+    assert resumed["scores"] == whole["scores"]
+    assert resumed["evaluation"] == whole["evaluation"]
+    assert _same_bits(_weights(resumed), _weights(whole))
+
+
+def test_segments_up_to_a_rung_and_on_end_like_one_training(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    spec = make_spec("in_domain/unet", stage="search", **SMALL)
+    whole = run_network(spec, indian_pines, tmp_path / "whole")
+    first = run_network(spec, indian_pines, tmp_path / "parts", until=4)
+    second = run_network(spec, indian_pines, tmp_path / "parts")
+    assert first["step"] == 4
+    assert second["scores"] == whole["scores"]
+
+
+def test_another_seed_gives_another_model(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    one = run_network(make_spec("in_domain/spectral_cnn", **SMALL), indian_pines, tmp_path)
+    two = run_network(make_spec("in_domain/spectral_cnn", seed=1, **SMALL), indian_pines, tmp_path)
+    assert not _same_bits(_weights(one), _weights(two))
+
+
+def test_a_checkpoint_of_another_run_is_refused(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    spec = make_spec("in_domain/spectral_cnn", **SMALL)
+    checkpoints.save(str(tmp_path), spec.key, 1, {"step": 4})
+    moved = tmp_path / "0123456789abcdef"
+    (tmp_path / spec.key).rename(moved)
+    with pytest.raises(ExecutionError, match="not of '0123456789abcdef'"):
+        checkpoints.load_newest(str(tmp_path), moved.name)
+
+
+def test_a_torn_checkpoint_is_passed_over_for_an_older_one(tmp_path: Path) -> None:
+    checkpoints.save(str(tmp_path), "k", 1, {"step": 2})
+    checkpoints.save(str(tmp_path), "k", 2, {"step": 4})
+    torn = tmp_path / "k" / "attempt-2" / "last.pt"
+    torn.write_bytes(torn.read_bytes()[:200])
+    state = checkpoints.load_newest(str(tmp_path), "k")
+    assert state is not None
+    assert state["step"] == 2
+
+
+def test_training_never_sees_a_pixel_of_the_test_side(make_spec: Any, indian_pines: Path) -> None:
+    data = RunData(make_spec("in_domain/unet", **SMALL), str(indian_pines))
+    inputs, labels = data.patches(np.arange(64), side=48, seed=1, flips=False)
+    hidden = np.abs(inputs).sum(1) == 0
+    assert hidden.any(), "48-pixel patches of a block split must reach over the training side"
+    assert (labels[hidden] == -1).all()
+    visible = data.task.train_visible[0]
+    assert not (visible & (data.task.test_labels[0] >= 0)).any()
+
+
+def test_ranks_take_disjoint_samples_that_make_up_the_global_batch() -> None:
+    order = BatchOrder(num_samples=100, batch_size=8, seed=3)
+    whole = order.batch(5)
+    parts = [BatchOrder(num_samples=100, batch_size=8, seed=3).batch(5, rank, 2) for rank in range(2)]
+    assert not set(parts[0]) & set(parts[1])
+    assert sorted(np.concatenate(parts)) == sorted(whole)
+
+
+def test_an_epoch_visits_every_sample_once() -> None:
+    order = BatchOrder(num_samples=40, batch_size=8, seed=3)
+    assert sorted(np.concatenate([order.batch(s) for s in range(5)])) == list(range(40))
+
+
+def test_the_saved_model_predicts_a_raw_cube_of_another_size(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    event = run_network(make_spec("in_domain/unet", **SMALL), indian_pines, tmp_path)
+    model = SavedModel(event["model_folder"])
+    labels = model.predict(np.random.default_rng(0).integers(0, 8000, (37, 53, 200)).astype(np.uint16))
+    assert labels.shape == (37, 53)
+    assert labels.max() < 16
+
+
+def _rank(rank: int, world_size: int, port: int, spec_json: dict[str, Any], prepared: str, storage: str, out: str, ready: Any) -> None:  # noqa: ARG001
+    from orchestrator.execution.training import NetworkRun, Seat
+    from strategies.registry import get_strategy
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
+    spec = RunSpec.from_json(spec_json)
+    job = {"prepared_path": prepared, "storage": storage, "attempt": 1, "until_step": spec.train["steps"], "weights_path": None}
+    seat = Seat(rank=rank, world_size=world_size, device=torch.device("cpu"), tell=lambda e: "", agree=lambda e: None)
+    event = NetworkRun(spec, job, get_strategy(spec.strategy)(**spec.fields), seat).run()
+    if rank == 0:
+        torch.save({"scores": event["scores"]}, out)
+    dist.destroy_process_group()
+
+
+def test_two_workers_agree_with_one_on_the_same_global_batch(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    # Dropout off: its masks are drawn per rank. What is left differs by the order of summation alone.
+    spec = make_spec("in_domain/spectral_cnn", stage="search", steps=6, evaluations=2, pixel_batch_size=16, fields={"dropout": 0.0})
+    one = run_network(spec, indian_pines, tmp_path / "one")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    out = tmp_path / "two.pt"
+    mp.spawn(_rank, args=(2, port, spec.to_json(), str(indian_pines), str(tmp_path / "two"), str(out), None), nprocs=2)
+    two = torch.load(out, weights_only=True)["scores"]
+    single = checkpoints.load_newest(str(tmp_path / "one"), spec.key)
+    double = checkpoints.load_newest(str(tmp_path / "two"), spec.key)
+    assert single is not None
+    assert double is not None
+    for name, value in single["model"].items():
+        torch.testing.assert_close(double["model"][name], value, rtol=1e-4, atol=1e-5)
+    assert two["train/loss"] == pytest.approx(one["scores"]["train/loss"], rel=1e-4)
