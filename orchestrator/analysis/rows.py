@@ -1,0 +1,76 @@
+"""What a comparison consists of: one row a cell, as plain data. Computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+CellState = Literal["complete", "incomplete", "failed", "blocked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """Differences to a control, paired by seed: the same labelled subset, fold and seed on both sides."""
+
+    control: str
+    """Label of the control."""
+    mean: float
+    spread: float | None
+    """Sample standard deviation of the differences; None for one pair."""
+    pairs: int
+    differences: Mapping[int, float]
+    """By seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonRow:
+    """One cell of the comparison; every number that does not exist is None."""
+
+    strategy: str
+    strategy_name: str
+    regime: str | None
+    init: str | None
+    dataset: str
+    labels: str
+    """human, or derived (from a model): shown, and left out of every choice and aggregate."""
+    label_budget: str
+    budget_kind: str | None
+    budget_value: float | None
+    transfer: str | None
+    leakage: str | None
+    split: str | None
+    selection: str | None
+    normalisation_scope: str | None = None
+    optional: bool = False
+    cell_id: str | None
+    state: CellState
+    reason: str = ""
+    metric: str
+    values: Mapping[int, float] = field(default_factory=dict)
+    """Test score of each finished final run, by seed, also where the cell is not complete."""
+    seeds_expected: int | None = None
+    mean: float | None = None
+    spread: float | None = None
+    """Sample standard deviation (ddof = 1) over seeds; None for one seed."""
+    validation_mean: float | None = None
+    chosen: bool = False
+    """Best of its data set and label budget by validation score, pretrained or not."""
+    labels_train: float | None = None
+    labels_validation: float | None = None
+    classes_trained: int | None = None
+    classes: int | None = None
+    parameters_total: int | None = None
+    parameters_trained: int | None = None
+    """The largest over the final runs: a tuned LoRA rank can differ between folds."""
+    bands_used: int | None = None
+    device_s: Mapping[str, float] = field(default_factory=dict)
+    """Device seconds by stage, stopped and failed runs included."""
+    gain_same_regime: Gain | None = None
+    """Over random weights with the same regime: what pretraining gave."""
+    gain_full: Gain | None = None
+    """Over training everything from random weights."""
+
+    @property
+    def group(self) -> tuple[str, str]:
+        return self.dataset, self.label_budget

@@ -1,0 +1,175 @@
+"""What a sweep found: mean and spread over seeds of every cell, and what pretraining gave over its controls.
+
+Only what a few seeds can carry: means, the sample standard deviation, differences paired by seed. No test of
+significance is made; `contrasts.seeds_needed` says from how many pairs on one could be. A cell that is not complete
+has no mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.analysis.aggregates import across_datasets, label_curves
+from orchestrator.analysis.contrasts import chosen, sample_spread, with_gains
+from orchestrator.analysis.expected import ExpectedCell
+from orchestrator.analysis.results import parse_budget
+from orchestrator.analysis.rows import CellState, ComparisonRow
+from orchestrator.analysis.wording import METRIC_TITLES, notes, strategy_words
+from orchestrator.errors import unknown
+from orchestrator.metrics import METRICS
+
+
+def compare(
+    table: pa.Table, *, metric: str = "miou", expected: Sequence[ExpectedCell] | None = None
+) -> list[ComparisonRow]:
+    """The comparison by strategy, data set and label budget.
+
+    Args:
+        table: from `results_table`.
+        metric: one of `METRICS`; over the data set's headline classes where it names any.
+        expected: the cells of the plan; those without runs are listed with the reason, and runs of other cells are
+            left out. None = every cell in the table, complete where it has a final run and none that failed.
+
+    Raises:
+        ConfigError: unknown metric.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    by_cell: dict[str, list[dict[str, Any]]] = {}
+    for run in table.to_pylist():
+        if run["state"] != "superseded":
+            by_cell.setdefault(run["cell_id"], []).append(run)
+    cells = expected if expected is not None else [_expected_from(runs) for runs in by_cell.values()]
+    rows = [_row(cell, by_cell.get(cell.cell_id or "", []), metric) for cell in cells]
+    rows = [with_gains(row, rows) for row in rows]
+    winners = {id(row) for row in chosen(rows)}
+    return [replace(row, chosen=id(row) in winners) for row in rows]
+
+
+def comparison_data(rows: Sequence[ComparisonRow]) -> dict[str, Any]:
+    """The comparison as plain data (keys as text, absent is None) for the results file and for dashboards."""
+    return {
+        "metric": rows[0].metric if rows else None,
+        "metric_title": METRIC_TITLES[rows[0].metric] if rows else None,
+        "rows": [
+            _plain(asdict(row) | dict(zip(("title", "details"), strategy_words(row), strict=True))) for row in rows
+        ],
+        "curves": [_plain(asdict(curve)) for curve in label_curves(rows)],
+        "across_datasets": [_plain(asdict(entry)) for entry in across_datasets(rows)],
+        "notes": notes(rows),
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _expected_from(runs: Sequence[Mapping[str, Any]]) -> ExpectedCell:
+    """A cell as its own runs describe it, where no plan is at hand."""
+    first = runs[0]
+    finals = {run["seed"] for run in runs if run["stage"] == "final"}
+    failed = any(run["stage"] == "final" and run["state"] == "failed" for run in runs)
+    return ExpectedCell(
+        cell_id=first["cell_id"],
+        strategy=first["strategy"] or "",
+        strategy_name=first["strategy_name"] or "",
+        regime=first["regime"],
+        init=first["init"],
+        dataset=first["dataset"] or "",
+        labels=first["labels"] or "human",
+        label_budget=first["label_budget"] or "",
+        transfer=first["transfer"],
+        leakage=first["leakage"],
+        split=first["split"],
+        selection=first["selection"],
+        seeds=max(len(finals), 1),
+        optional=bool(first["optional"]),
+        state="failed" if failed else "partial",
+    )
+
+
+def _row(cell: ExpectedCell, runs: Sequence[Mapping[str, Any]], metric: str) -> ComparisonRow:
+    finals = [run for run in runs if run["stage"] == "final" and run["state"] == "finished"]
+    scored = [run for run in finals if run[f"headline_{metric}"] is not None]
+    values = {int(run["seed"]): float(run[f"headline_{metric}"]) for run in scored}
+    state, reason = _state(cell, scored, values)
+    is_complete = state == "complete"
+    validation = [run[f"val_{metric}"] for run in scored]
+    kind, budget = parse_budget(cell.label_budget)
+    return ComparisonRow(
+        strategy=cell.strategy,
+        strategy_name=cell.strategy_name,
+        regime=cell.regime,
+        init=cell.init,
+        dataset=cell.dataset,
+        labels=cell.labels,
+        label_budget=cell.label_budget,
+        budget_kind=kind,
+        budget_value=budget,
+        transfer=cell.transfer,
+        leakage=cell.leakage,
+        split=cell.split,
+        selection=cell.selection,
+        normalisation_scope=_common(runs, "normalisation_scope"),
+        optional=cell.optional,
+        cell_id=cell.cell_id,
+        state=state,
+        reason=reason,
+        metric=metric,
+        values=dict(sorted(values.items())),
+        seeds_expected=cell.seeds,
+        mean=float(np.mean(list(values.values()))) if is_complete else None,
+        spread=sample_spread(values.values()) if is_complete else None,
+        validation_mean=float(np.mean(validation)) if is_complete and None not in validation else None,
+        labels_train=_mean(finals, "labels_train"),
+        labels_validation=_mean(finals, "labels_validation"),
+        classes_trained=min(_present(finals, "classes_trained"), default=None),
+        classes=max(map(len, _present(finals, "scored_classes")), default=None),
+        parameters_total=_common(runs, "parameters_total"),
+        parameters_trained=max(_present(finals, "parameters_trained"), default=None),
+        bands_used=_common(runs, "bands_used"),
+        device_s=_device_s(runs),
+    )
+
+
+def _state(cell: ExpectedCell, scored: Sequence[Any], values: Mapping[int, float]) -> tuple[CellState, str]:
+    if len(scored) > len(values):
+        return "incomplete", "two finished final runs for one seed; `hsfm-sweep reconcile` settles which one counts"
+    if len(values) >= cell.seeds:
+        return "complete", ""
+    if cell.state in ("blocked", "failed"):
+        state: CellState = "blocked" if cell.state == "blocked" else "failed"
+        return state, cell.reason
+    return "incomplete", cell.reason or f"{len(values)} of {cell.seeds} seeds finished"
+
+
+def _present(runs: Sequence[Mapping[str, Any]], column: str) -> list[Any]:
+    return [run[column] for run in runs if run[column] is not None]
+
+
+def _mean(runs: Sequence[Mapping[str, Any]], column: str) -> float | None:
+    numbers = _present(runs, column)
+    return float(np.mean(numbers)) if numbers else None
+
+
+def _common(runs: Sequence[Mapping[str, Any]], column: str) -> Any:
+    """The value that all runs share; None where they differ or have none."""
+    found = set(_present(runs, column))
+    return found.pop() if len(found) == 1 else None
+
+
+def _device_s(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    seconds: dict[str, float] = {}
+    for run in runs:
+        if run["device_s"] is not None:
+            seconds[run["stage"]] = seconds.get(run["stage"], 0.0) + run["device_s"]
+    return seconds

@@ -1,0 +1,86 @@
+"""Words for numbers: titles of scores and the notes under every comparison. Computes no score."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from orchestrator.analysis.contrasts import seeds_needed
+from orchestrator.analysis.rows import ComparisonRow
+
+METRIC_TITLES = {"miou": "mIoU", "oa": "OA", "aa": "AA", "mean_f1": "mean F1", "kappa": "kappa"}
+
+
+def notes(rows: Sequence[ComparisonRow]) -> list[str]:
+    """What a comparison's numbers mean and do not mean, one sentence each; only what applies to these rows."""
+    if not rows:
+        return ["Nothing was compared: the grid has no cells."]
+    found = [
+        "Scores are on test labels, scored once a seed with hyperparameters chosen on validation labels; "
+        "± is the sample standard deviation over seeds (a seed changes labelled subset, fold and initial weights)."
+    ]
+    if any(row.gain_same_regime or row.gain_full for row in rows):
+        contrasts = sum(gain is not None for row in rows for gain in (row.gain_same_regime, row.gain_full))
+        found.append(
+            "gain init: over random weights with the same regime; gain full: over training everything from random "
+            "weights; both paired by seed, in points."
+        )
+        found.append(
+            f"No significance is claimed: {contrasts} contrasts need at least {seeds_needed(contrasts)} seeds before "
+            f"a paired test with Holm's correction could fall below 0.05 (one contrast: {seeds_needed(1)})."
+        )
+    if any(row.chosen for row in rows):
+        found.append("* best of its data set and label budget on validation labels; test scores choose nothing.")
+    if any(row.split == "random" for row in rows):
+        found.append(
+            "random split: test pixels lie beside training pixels, so scores are optimistic; kept for comparison "
+            "with published numbers only."
+        )
+    if any(row.normalisation_scope == "scene" for row in rows):
+        found.append("normalisation scope 'scene': band statistics saw test pixels; a flagged compatibility mode.")
+    if any(row.labels == "derived" for row in rows):
+        found.append("Data sets whose labels come from a model are shown and left out of choices and aggregates.")
+    if any(row.leakage not in (None, "none") for row in rows):
+        found.append("leak: pretraining data may or does include the target's sensor or scene; read those rows so.")
+    found.extend(_open_cells(rows))
+    return found
+
+
+def strategy_words(row: ComparisonRow) -> tuple[str, str]:
+    """A strategy in two lines: its name, then family, regime and whatever else its label fixes."""
+    family, _, title = row.strategy_name.rpartition("/")
+    fixed = [part for part in row.strategy.partition("[")[2].rstrip("]").split(",") if part]
+    words = [family] if family else []
+    for part in sorted(fixed, key=lambda part: not part.startswith("regime=")):
+        if part.startswith("regime="):
+            words.append(part.removeprefix("regime="))
+        else:
+            words.append("random weights" if part == "init=random" else part)
+    return title, " · ".join(words)
+
+
+def number(mean: float, spread: float | None, *, sign: str = "") -> str:
+    """A score in hundredths with its spread where it has one: "62.0 ±2.8"."""
+    text = f"{100 * mean:{sign}.1f}"
+    return text if spread is None else f"{text} ±{100 * spread:.1f}"
+
+
+def short_count(number: int | None) -> str:
+    """A count for a narrow column: 4652008 is "4.65M", 512 is "512", None is "-"."""
+    if number is None:
+        return "-"
+    for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if number >= limit:
+            return f"{number / limit:.3g}{unit}"
+    return str(number)
+
+
+def _open_cells(rows: Sequence[ComparisonRow]) -> list[str]:
+    """Cells without a mean, grouped by reason."""
+    reasons: dict[tuple[str, str], int] = {}
+    for row in rows:
+        if row.state != "complete":
+            reasons[row.state, row.reason] = reasons.get((row.state, row.reason), 0) + 1
+    return [
+        f"{count} cell{'s' if count > 1 else ''} {state}{f': {reason}' if reason else ''}"
+        for (state, reason), count in reasons.items()
+    ]
