@@ -33,6 +33,13 @@ def seeds_needed(contrasts: int, alpha: float = 0.05) -> int:
     return seeds
 
 
+def count_contrasts(rows: Iterable[ComparisonRow]) -> int:
+    """Comparisons with a control; where both controls are one and the same, it counts once."""
+    return sum(
+        len({gain.control for gain in (row.gain_same_regime, row.gain_full) if gain is not None}) for row in rows
+    )
+
+
 def with_gains(row: ComparisonRow, rows: Iterable[ComparisonRow]) -> ComparisonRow:
     """A complete pretrained cell with its gains over both controls among `rows`, where those are complete too."""
     if row.init != "pretrained" or row.state != "complete":

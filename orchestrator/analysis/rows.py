@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 CellState = Literal["complete", "incomplete", "failed", "blocked"]
 
@@ -60,6 +60,10 @@ class ComparisonRow:
     labels_validation: float | None = None
     classes_trained: int | None = None
     classes: int | None = None
+    class_iou: Mapping[str, float | None] = field(default_factory=dict)
+    """Test IoU by class name, mean over seeds; empty where the cell is not complete."""
+    audit: Mapping[str, Any] | None = None
+    """What the split of the first seed lets through, as the audit of the data set reports it."""
     parameters_total: int | None = None
     parameters_trained: int | None = None
     """The largest over the final runs: a tuned LoRA rank can differ between folds."""

@@ -7,6 +7,7 @@ has no mean.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -63,6 +64,11 @@ def comparison_data(rows: Sequence[ComparisonRow]) -> dict[str, Any]:
         "across_datasets": [_plain(asdict(entry)) for entry in across_datasets(rows)],
         "notes": notes(rows),
     }
+
+
+def _row_data(row: ComparisonRow) -> Any:
+    title, details = strategy_words(row)
+    return _plain(asdict(row) | {"title": title, "details": details})
 
 
 def _plain(value: Any) -> Any:
@@ -134,6 +140,8 @@ def _row(cell: ExpectedCell, runs: Sequence[Mapping[str, Any]], metric: str) -> 
         labels_validation=_mean(finals, "labels_validation"),
         classes_trained=min(_present(finals, "classes_trained"), default=None),
         classes=max(map(len, _present(finals, "scored_classes")), default=None),
+        class_iou=_class_iou(scored) if is_complete else {},
+        audit=_audit(finals),
         parameters_total=_common(runs, "parameters_total"),
         parameters_trained=max(_present(finals, "parameters_trained"), default=None),
         bands_used=_common(runs, "bands_used"),
@@ -165,6 +173,21 @@ def _common(runs: Sequence[Mapping[str, Any]], column: str) -> Any:
     """The value that all runs share; None where they differ or have none."""
     found = set(_present(runs, column))
     return found.pop() if len(found) == 1 else None
+
+
+def _class_iou(finals: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Mean IoU of each class over seeds; None for a class without test pixels in every seed's split."""
+    found: dict[str, list[float]] = {}
+    for run in finals:
+        for name, iou in zip(run["class_names"] or (), run["test_iou"] or (), strict=True):
+            found.setdefault(name, []).extend([] if iou is None else [iou])
+    return {name: float(np.mean(numbers)) if numbers else None for name, numbers in found.items()}
+
+
+def _audit(finals: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The audit of the first seed's split."""
+    texts = _present(sorted(finals, key=lambda run: run["seed"]), "audit")
+    return json.loads(texts[0]) if texts else None
 
 
 def _device_s(runs: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from orchestrator.analysis.contrasts import seeds_needed
+from orchestrator.analysis.contrasts import count_contrasts, seeds_needed
 from orchestrator.analysis.rows import ComparisonRow
 
 METRIC_TITLES = {"miou": "mIoU", "oa": "OA", "aa": "AA", "mean_f1": "mean F1", "kappa": "kappa"}
@@ -18,15 +18,15 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
         "Scores are on test labels, scored once a seed with hyperparameters chosen on validation labels; "
         "± is the sample standard deviation over seeds (a seed changes labelled subset, fold and initial weights)."
     ]
-    if any(row.gain_same_regime or row.gain_full for row in rows):
-        contrasts = sum(gain is not None for row in rows for gain in (row.gain_same_regime, row.gain_full))
+    contrasts = count_contrasts(rows)
+    if contrasts:
         found.append(
             "gain init: over random weights with the same regime; gain full: over training everything from random "
             "weights; both paired by seed, in points."
         )
         found.append(
-            f"No significance is claimed: {contrasts} contrasts need at least {seeds_needed(contrasts)} seeds before "
-            f"a paired test with Holm's correction could fall below 0.05 (one contrast: {seeds_needed(1)})."
+            f"No significance is claimed: with {contrasts} contrast{'s' if contrasts > 1 else ''} a paired signed-rank "
+            f"test with Holm's correction can fall below 0.05 from {seeds_needed(contrasts)} seeds on."
         )
     if any(row.chosen for row in rows):
         found.append("* best of its data set and label budget on validation labels; test scores choose nothing.")

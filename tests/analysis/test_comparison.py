@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_results import EFFNET, made_cell, made_expected, made_run, made_sweep
+from made_results import CLASS_NAMES, EFFNET, made_cell, made_expected, made_run, made_sweep
 from rich.console import Console
 
 from orchestrator.analysis.aggregates import across_datasets, label_curves
-from orchestrator.analysis.contrasts import seeds_needed
+from orchestrator.analysis.contrasts import count_contrasts, seeds_needed
 from orchestrator.analysis.latex import latex_table
 from orchestrator.analysis.results import parse_budget, results_table
 from orchestrator.analysis.rows import ComparisonRow
@@ -206,6 +206,17 @@ def test_the_seeds_that_a_test_would_need_are_said(contrasts: int, seeds: int) -
     assert seeds_needed(contrasts) == seeds
 
 
+def test_a_control_that_is_both_controls_is_one_contrast() -> None:
+    runs = made_cell(FULL, (0.5, 0.6)) + made_cell(f"{EFFNET}[init=random,regime=full]", (0.4, 0.5))
+    assert count_contrasts(_compare(runs)) == 1
+
+
+def test_class_scores_are_means_over_seeds_and_absent_without_test_pixels() -> None:
+    row = _compare(made_cell("in_domain/unet", (0.6, 0.8)))[0]
+    assert list(row.class_iou) == list(CLASS_NAMES)
+    assert row.class_iou["corn"] == pytest.approx((0.6 / 1.4 + 0.8 / 1.2) / 2)
+
+
 def test_seeds_needed_for_no_contrast_is_refused() -> None:
     with pytest.raises(ConfigError, match="0 contrasts"):
         seeds_needed(0)
@@ -253,6 +264,7 @@ def test_the_terminal_table_shows_scores_gains_states_and_what_they_mean() -> No
     ):
         assert part in text
     assert "derived" in text
+    assert "No significance is claimed: with 6 contrasts" in " ".join(text.split())
     assert "foundation" not in text.lower()
 
 
