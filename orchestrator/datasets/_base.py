@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from orchestrator.plan.facts import DatasetFacts
 
@@ -74,3 +75,8 @@ class Definition:
     """What to do where the files are absent; empty means the fetch command."""
     identity: tuple[str, ...] = ()
     """Paths, sizes and times of a user's own files, so that a changed file is prepared anew."""
+
+
+def github_file(repository: str, commit: str, path: str) -> str:
+    """Address of the raw file at a fixed commit of a public GitHub repository."""
+    return f"https://raw.githubusercontent.com/{repository}/{commit}/{quote(path)}"

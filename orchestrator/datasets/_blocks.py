@@ -73,7 +73,8 @@ class BlockLayout:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> BlockLayout:
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in data.items()})
+        row_edges, column_edges, sides = (tuple(data[key]) for key in ("row_edges", "column_edges", "sides"))
+        return cls(buffer_px=data["buffer_px"], row_edges=row_edges, column_edges=column_edges, sides=sides)
 
 
 def default_rule(height: int, width: int) -> BlockRule:
@@ -164,7 +165,7 @@ def _neighbours(grid: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def _differs(sides: NDArray[np.int8], neighbours_B8: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return sides[neighbours_B8] != sides[:, None]
+    return np.not_equal(sides[neighbours_B8], sides[:, None])
 
 
 def _kept_zones(differs_B8: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -196,7 +197,8 @@ def _search(
     totals = counts_BZK.sum(axis=(0, 1))
     aim = {"totals": totals, "total": max(totals.sum(), 1.0), "shares": np.array(rule.shares)[:, None]}
     neighbours, blocks = _neighbours(grid), counts_BZK.shape[0]
-    sides = np.searchsorted(np.cumsum(rule.shares)[:2], generator.random(blocks)).astype(np.int8)
+    drawn = np.searchsorted(np.cumsum(rule.shares)[:2], generator.random(blocks))
+    sides: NDArray[np.int8] = np.asarray(drawn, dtype=np.int8)
     cost = _cost(counts_BZK, sides, neighbours, aim)
     best, best_cost = sides.copy(), cost
     steps = min(STEPS_AT_MOST, STEPS_PER_BLOCK * blocks)

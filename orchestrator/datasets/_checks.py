@@ -67,7 +67,8 @@ def check_image(facts: DatasetFacts, ignored_ids: tuple[int, ...], raw: RawImage
         raise DataError(f"{where}: the cube holds {cube.dtype}; allowed: {CUBE_KINDS}")
     if cube.shape[2] != facts.num_bands:
         raise DataError(
-            f"{where}: the cube has {cube.shape[2]} bands, {facts.num_bands} are stated; correct the statement or the file"
+            f"{where}: the cube has {cube.shape[2]} bands, {facts.num_bands} are stated; "
+            "correct the statement or the file"
         )
     for part, array in (("label image", raw.labels), ("valid mask", raw.valid)):
         if array.shape != cube.shape[:2]:
@@ -96,8 +97,9 @@ def _check_finite(where: str, cube: NDArray[Any], valid: NDArray[np.bool_]) -> N
     if bad.any():
         row, column, band = (int(axis[0]) for axis in np.nonzero(bad))
         raise DataError(
-            f"{where}: {int(bad.sum())} values are NaN or infinite, the first at row {row}, column {column}, band {band} "
-            "(from 0), outside of the stated nodata; state the nodata value (nodata: nan), drop the band, or repair the file"
+            f"{where}: {int(bad.sum())} values are NaN or infinite, the first at row {row}, column {column}, "
+            f"band {band} (from 0), outside of the stated nodata; state the nodata value (nodata: nan), drop the band, "
+            "or repair the file"
         )
 
 

@@ -45,7 +45,8 @@ def resolve_split(prepared: PreparedDataset, split: str) -> Split:
     if chosen not in allowed:
         raise ConfigError(
             f"split {chosen!r} does not fit dataset {facts.name!r}, which is "
-            f"{'a single scene' if facts.task == 'scene' else 'a set of images'}; allowed: default, {', '.join(allowed)}"
+            f"{'a single scene' if facts.task == 'scene' else 'a set of images'}; "
+            f"allowed: default, {', '.join(allowed)}"
         )
     return chosen  # type: ignore[return-value]
 

@@ -101,7 +101,7 @@ def normalise(
         raise unknown("normalisation", mode, MODES)
     offset, divisor = _affine(statistics, mode, scale)
     # In float64 and rounded once: raw numbers beyond 2**24 would lose digits before the mean is taken off.
-    result = ((cube_HWC.astype(np.float64) - offset) / divisor).astype(np.float32)
+    result: NDArray[np.float32] = ((cube_HWC.astype(np.float64) - offset) / divisor).astype(np.float32)
     if valid_HW is not None:
         result[~valid_HW] = 0
     return result
