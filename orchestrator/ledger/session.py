@@ -1,0 +1,200 @@
+"""The ledger of one sweep as the rest of the program sees it: reads at once, writes by way of the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.errors import LedgerError
+from orchestrator.ledger.changes import Applier
+from orchestrator.ledger.endings import close_running
+from orchestrator.ledger.lease import Lease
+from orchestrator.ledger.location import StoreLocation
+from orchestrator.ledger.lock import FolderLock
+from orchestrator.ledger.mlflow_store import MlflowStore, StoreAwayError, WriteRefusedError
+from orchestrator.ledger.parents import cell_records, parents_from_sqlite
+from orchestrator.ledger.records import CellRecord
+from orchestrator.ledger.reporting import Reporting
+from orchestrator.ledger.run_ids import Target
+from orchestrator.ledger.spool import Spool, read_after, read_committed
+from orchestrator.ledger.writer import Writer
+
+
+@dataclass
+class Driving:
+    """What only the driver has."""
+
+    lock: FolderLock
+    spool: Spool
+    lease: Lease
+    applier: Applier
+    writer: Writer
+    known: set[Target]
+    notes: list[str]
+    """What opening had to put right, in words."""
+
+
+class Ledger(Reporting):
+    """A sweep in MLflow. Made by `open_ledger`.
+
+    Writing calls return as soon as the event is safe on the local disk; one thread tells MLflow. They raise a
+    LedgerError where the ledger was opened for reading or another driver has taken the sweep over.
+    """
+
+    def __init__(
+        self,
+        location: StoreLocation,
+        sweep_name: str,
+        *,
+        store: MlflowStore | None = None,
+        driving: Driving | None = None,
+    ) -> None:
+        self.location = location
+        self.sweep_name = sweep_name
+        self._store = store
+        self._driving = driving
+        self._touched: set[Target] = set()
+        self._closed = False
+
+    @property
+    def tracking_uri(self) -> str:
+        return self.location.tracking_uri
+
+    @property
+    def experiment_id(self) -> str:
+        """MLflow's id of the sweep; "" where nothing was written yet."""
+        store = self._reader()
+        return store.experiment_id if store else ""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What MLflow refused for good, in words; the events are kept in the spool's folder."""
+        return tuple(self._driving.writer.problems) if self._driving else ()
+
+    @property
+    def away(self) -> str:
+        """Why MLflow cannot be written just now; "" while it can."""
+        return self._driving.writer.away if self._driving else ""
+
+    def _reader(self) -> MlflowStore | None:
+        """MLflow's client, opened when first needed; None where the sweep does not exist."""
+        if self._store is None and (self.location.database is None or self.location.database.exists()):
+            store = MlflowStore(self.location)
+            if store.find_experiment(self.sweep_name):
+                self._store = store
+        return self._store
+
+    def cells(self) -> dict[str, CellRecord]:
+        """All cells by id, what is still in the spool included; reads the cells' runs only.
+
+        Raises:
+            LedgerError: the store does not answer.
+        """
+        # In this order: an event that is told in the meantime is laid over once more, which changes nothing.
+        told = read_committed(self.location.spool_dir)
+        parents = self._parents()
+        return cell_records(parents, read_after(self.location.spool_dir, told))
+
+    def _parents(self) -> list[dict[str, str]]:
+        database = self.location.database
+        if database is not None:
+            found = parents_from_sqlite(database, self.sweep_name) if database.exists() else []
+            if found is not None:
+                return found
+        return self._parents_from_client()
+
+    def _parents_from_client(self) -> list[dict[str, str]]:
+        store = self._reader()
+        if store is None:
+            return []
+        try:
+            return [dict(run.data.tags) for run in store.search("tags.`hsfm.role` = 'cell'")]
+        except (StoreAwayError, WriteRefusedError) as error:
+            raise LedgerError(f"MLflow at {self.tracking_uri} cannot be read: {error}") from error
+
+    def _drive(self) -> Driving:
+        if self._driving is None:
+            raise LedgerError("this ledger was opened for reading; open it with mode 'drive' to write")
+        if self._driving.writer.lost is not None:
+            raise self._driving.writer.lost
+        if self._closed:
+            raise LedgerError("this ledger is closed")
+        return self._driving
+
+    def _require(self, target: Target) -> None:
+        if target not in self._drive().known:
+            made_by = "ensure_cell" if target[0] == "cell" else "start_run"
+            raise LedgerError(f"there is no {target[0]} {target[1]!r} in this ledger yet; call {made_by} first")
+
+    def _append(self, kind: str, target: Target, data: Mapping[str, Any], *, birth: bool = False) -> None:
+        driving = self._drive()
+        if not birth:
+            self._require(target)
+        driving.known.add(target)
+        self._touched.add(target)
+        try:
+            driving.spool.append([(kind, {"role": target[0], "id": target[1], **data})])
+        except OSError as error:
+            raise LedgerError(
+                f"the spool {self.location.spool_dir} cannot be written: {error}. Free disk space."
+            ) from error
+        except (TypeError, ValueError) as error:
+            if driving.writer.lost is not None:
+                raise driving.writer.lost from error
+            raise LedgerError(f"{kind} of {target[1]!r} cannot be written as JSON: {error}") from error
+
+    def reconcile(self) -> list[str]:
+        """End runs that an earlier driver left RUNNING; say what was done. Call before starting anything."""
+        driving = self._drive()
+        self.flush()
+        notes, driving.notes = driving.notes, []
+        return notes + close_running(self._open_store(), driving, self.cells(), self._touched, ending=False)
+
+    def _open_store(self) -> MlflowStore:
+        if self._store is None:
+            raise LedgerError(f"the sweep {self.sweep_name!r} does not exist in {self.tracking_uri}")
+        return self._store
+
+    def flush(self, timeout_s: float = 60.0) -> None:
+        """Wait until MLflow has everything.
+
+        Raises:
+            LedgerError: not within `timeout_s`; nothing is lost, the next start goes on from the spool.
+        """
+        driving = self._drive()
+        if not driving.spool.wait_until_told(timeout_s, lambda: driving.writer.lost is not None):
+            self._drive()
+            raise LedgerError(
+                f"MLflow at {self.tracking_uri} has not taken {driving.spool.waiting} events within {timeout_s:g} s "
+                f"({driving.writer.away or 'it is slow'}). They are safe in {self.location.spool_dir}: the same "
+                "command writes them when MLflow answers again."
+            )
+
+    def close(self, timeout_s: float = 60.0) -> None:
+        """Tell MLflow everything, end what is still RUNNING, and let the next driver in.
+
+        Raises:
+            LedgerError: MLflow does not answer, or another driver has taken over; the lock is given back all the same.
+        """
+        driving = self._driving
+        if driving is None or self._closed:
+            return
+        try:
+            self.flush(timeout_s)
+            driving.writer.stop(timeout_s)
+            close_running(self._open_store(), driving, self.cells(), set(), ending=True)
+            driving.lease.release()
+        except (StoreAwayError, WriteRefusedError) as error:
+            raise LedgerError(f"MLflow at {self.tracking_uri} went away while the sweep was closed: {error}") from error
+        finally:
+            self._closed = True
+            driving.writer.stop(5.0)
+            driving.spool.close()
+            driving.lock.release()
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
