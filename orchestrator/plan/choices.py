@@ -57,16 +57,21 @@ def instantiate(choice: StrategyChoice) -> Strategy:
 
 def controls_of(choice: StrategyChoice) -> Iterator[StrategyChoice]:
     """The random-weights baselines of a pretrained strategy: the same regime, and `full` from scratch."""
-    strategy_class = _class_of(choice.name)
-    if strategy_class.pretraining is None or choice.fields.get("init") != "pretrained":
+    kind = strategy_class(choice.name)
+    if kind.pretraining is None or choice.fields.get("init") != "pretrained":
         return
     regimes = [choice.fields["regime"]]
-    if "full" in strategy_class.regimes and "full" not in regimes:
+    if "full" in kind.regimes and "full" not in regimes:
         regimes.append("full")
     for regime in regimes:
         values = {**choice.fields, "init": "random", "regime": regime}
-        label = _label(choice.name, values, choice.fixed)
-        yield replace(choice, label=label, fields=values, control_of=(choice.label,))
+        # what this regime does not use (a rank of LoRA under full) must not make two controls of one
+        unused = set(kind.search_space) - set(_build(choice.name, values).space())
+        defaults = field_values(kind())
+        values |= {key: defaults[key] for key in unused}
+        fixed = tuple(key for key in choice.fixed if key not in unused)
+        label = _label(choice.name, values, fixed)
+        yield replace(choice, label=label, fields=values, fixed=fixed, control_of=(choice.label,))
 
 
 def _matching(name: str) -> tuple[str, ...]:
@@ -81,7 +86,7 @@ def _matching(name: str) -> tuple[str, ...]:
 def _regimes(name: str, regimes: Any) -> Sequence[str | None]:
     if regimes is None:
         return (None,)
-    offered = _class_of(name).regimes
+    offered = strategy_class(name).regimes
     if regimes == "all":
         return offered
     if not isinstance(regimes, Sequence) or isinstance(regimes, str) or not regimes:
@@ -89,7 +94,12 @@ def _regimes(name: str, regimes: Any) -> Sequence[str | None]:
     return [str(regime) for regime in regimes]
 
 
-def _class_of(name: str) -> type[Strategy]:
+def strategy_class(name: str) -> type[Strategy]:
+    """The class of a strategy.
+
+    Raises:
+        ConfigError: unknown strategy, or a module that defines none.
+    """
     try:
         return get_strategy(name)
     except UnknownStrategyError as error:
@@ -99,17 +109,17 @@ def _class_of(name: str) -> type[Strategy]:
 
 
 def _choose(name: str, given: Mapping[str, Any]) -> StrategyChoice:
-    strategy_class = _class_of(name)
-    known = [f.name for f in dataclass_fields(strategy_class)]
-    hints = get_type_hints(strategy_class)
+    kind = strategy_class(name)
+    known = [f.name for f in dataclass_fields(kind)]
+    hints = get_type_hints(kind)
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
             raise unknown(f"field of {name}", str(key), known, hint=f"See `hsfm-sweep strategy info {name}`.")
         values[key] = coerce(value, hints[key], f"{name}: {key}")
-    if "regime" in values and values["regime"] not in strategy_class.regimes:
-        raise unknown(f"regime of {name}", values["regime"], strategy_class.regimes)
-    if values.get("init") == "pretrained" and strategy_class.pretraining is None:
+    if "regime" in values and values["regime"] not in kind.regimes:
+        raise unknown(f"regime of {name}", values["regime"], kind.regimes)
+    if values.get("init") == "pretrained" and kind.pretraining is None:
         raise ConfigError(
             f"{name}: init is 'pretrained', but it has no pretrained weights; allowed: random; remove init"
         )
@@ -121,17 +131,17 @@ def _choose(name: str, given: Mapping[str, Any]) -> StrategyChoice:
 
 def _build(name: str, values: Mapping[str, Any]) -> Strategy:
     try:
-        return _class_of(name)(**values)
+        return strategy_class(name)(**values)
     except StrategyError as error:
         raise ConfigError(f"{name}: {error}") from error
 
 
 def _label(name: str, resolved: Mapping[str, Any], fixed: Sequence[str]) -> str:
     """A pure function of the resolved fields, so that one strategy has one label in every grid."""
-    strategy_class = _class_of(name)
-    defaults = field_values(strategy_class())
+    kind = strategy_class(name)
+    defaults = field_values(kind())
     shown = {key for key, value in resolved.items() if canonical(value) != canonical(defaults[key])} | set(fixed)
-    if len(strategy_class.regimes) > 1:
+    if len(kind.regimes) > 1:
         shown.add("regime")
     if not shown:
         return name

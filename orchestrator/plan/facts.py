@@ -89,6 +89,8 @@ class WeightsStatus:
 
     name: str
     sha256: str | None = None
+    """The published checksum; it is in the key, so it is known whether the file is there or not."""
     path: str | None = None
+    """The file; None where it is absent or damaged."""
     reason: str = ""
     remedy: str = ""

@@ -108,9 +108,3 @@ class Plan:
     @property
     def disk_gib(self) -> float:
         return sum(cell.disk_gib for cell in self.cells if cell.state != "blocked")
-
-    @property
-    def exit_code(self) -> int:
-        """0 where all that is not optional is done or can be, 1 where some of it is blocked or failed."""
-        stuck = [c for c in self.cells if c.state in ("blocked", "failed") and not c.optional]
-        return 1 if stuck else 0

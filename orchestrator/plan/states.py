@@ -106,7 +106,7 @@ def judge(
         return Verdict("partial", f"{counted.done} of {counted.total} runs are in the ledger")
     if is_started:
         return Verdict("partial", "started, nothing finished yet")
-    later = "; the data set is prepared first" if dataset.digest is None else ""
+    later = " (the data set is prepared first)" if dataset.digest is None else ""
     return Verdict("missing", f"not run yet{later}")
 
 
@@ -116,6 +116,6 @@ def _blocked(incompatible: str, dataset: DatasetStatus, weights: WeightsStatus |
     if dataset.digest is None and not dataset.files_present:
         reason = dataset.reason or f"the files of {dataset.facts.name} are not there"
         return Verdict("blocked", reason, dataset.remedy)
-    if weights is not None and weights.sha256 is None:
+    if weights is not None and weights.path is None:
         return Verdict("blocked", weights.reason or f"the weights {weights.name} are not there", weights.remedy)
     return None

@@ -1,0 +1,107 @@
+"""Put a plan together: look at data, weights and the ledger, then call the pure planner. Starts nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from orchestrator.config import GridConfig
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.datasets.registry import list_datasets, status
+from orchestrator.ledger.records import CellRecord
+from orchestrator.ledger.store import open_ledger
+from orchestrator.plan.choices import instantiate
+from orchestrator.plan.expand import expand
+from orchestrator.plan.facts import DatasetStatus, WeightsStatus
+from orchestrator.plan.make_plan import make_plan
+from orchestrator.plan.planned import Plan
+from orchestrator.plan.provenance import used_pretraining
+from strategies.backbones._weights import locate
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepView:
+    """A sweep as it stands: the plan and what the ledger holds for it."""
+
+    plan: Plan
+    records: Mapping[str, CellRecord]
+    """By cell id; empty where the sweep was never started."""
+    folder: Path
+    """The sweep's folder."""
+
+
+def build_plan(grid: GridConfig, locations: DataLocations, sweep_root: Path, tracking_uri: str | None = None) -> Plan:
+    """The plan of a grid against the data, weights and ledger that are at hand; see `view_sweep`."""
+    return view_sweep(grid, locations, sweep_root, tracking_uri).plan
+
+
+def view_sweep(
+    grid: GridConfig, locations: DataLocations, sweep_root: Path, tracking_uri: str | None = None
+) -> SweepView:
+    """The plan of a grid, and the records of its cells.
+
+    Args:
+        grid: a valid grid.
+        locations: where data lie.
+        sweep_root: folder of all sweeps; this one's is `sweep_root / grid.name`.
+        tracking_uri: MLflow store; None = the sweep's own.
+
+    Raises:
+        ConfigError: an unknown name, or values that exclude each other.
+        LedgerError: a store that cannot be read.
+    """
+    folder = sweep_root / grid.name
+    datasets = _dataset_statuses(grid, locations)
+    weights = _weights_statuses(grid, datasets, locations)
+    records = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="read").cells()
+    slots = {cell_id: {name: slot.state for name, slot in r.slots.items()} for cell_id, r in records.items()}
+    plan = make_plan(
+        grid,
+        datasets,
+        weights,
+        slots,
+        measured_s=measured_step_s(records.values()),
+        # the CPUs of a cluster that is joined are not known before it is joined
+        cpus=None if os.environ.get("RAY_ADDRESS") else os.cpu_count(),
+    )
+    return SweepView(plan=plan, records=records, folder=folder)
+
+
+def measured_step_s(records: Iterable[CellRecord]) -> dict[str, float]:
+    """Device seconds of one optimiser step, by cell id and by strategy name: medians over what the ledger holds."""
+    by_name: dict[str, list[float]] = {}
+    for record in records:
+        workers = int(record.tags.get("hsfm.world_size", "1"))
+        for slot in record.slots.values():
+            if slot.state in ("finished", "stopped") and slot.reached_step > 0 and slot.seconds > 0:
+                for name in (record.cell_id, record.tags.get("hsfm.strategy_name", "")):
+                    by_name.setdefault(name, []).append(slot.seconds * workers / slot.reached_step)
+    return {name: median(values) for name, values in by_name.items() if name}
+
+
+def _dataset_statuses(grid: GridConfig, locations: DataLocations) -> dict[str, DatasetStatus]:
+    names: list[str] = [*grid.datasets, *(name for block in grid.blocks for name in block.datasets)]
+    wanted: list[str] = []
+    for name in names:
+        wanted.extend(list_datasets() if {"*", "?"} & set(name) else [name])
+    return {name: status(name, locations) for name in dict.fromkeys(wanted)}
+
+
+def _weights_statuses(
+    grid: GridConfig, datasets: Mapping[str, DatasetStatus], locations: DataLocations
+) -> dict[str, WeightsStatus]:
+    names = set()
+    for expanded in expand(grid, [name for name in datasets if datasets[name].facts.name == name]):
+        pretraining = used_pretraining(instantiate(expanded.cell.strategy))
+        if pretraining is not None:
+            names.add(pretraining.weights)
+    return {name: weights_status(name, locations) for name in sorted(names)}
+
+
+def weights_status(name: str, locations: DataLocations) -> WeightsStatus:
+    """Whether pretrained weights are at hand."""
+    found = locate(name, locations.data_root, locations.cache)
+    return WeightsStatus(name=name, sha256=found.sha256, path=found.path, reason=found.reason, remedy=found.remedy)

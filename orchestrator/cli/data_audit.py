@@ -1,0 +1,49 @@
+"""What `hsfm-sweep data audit` looks at: one task, seen with the receptive field of each strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from omegaconf import OmegaConf
+
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.plan.cells import LabelBudget
+from orchestrator.plan.choices import instantiate, parse_entry
+from orchestrator.plan.selection import resolve_selection
+
+if TYPE_CHECKING:
+    from orchestrator.datasets.audit import AuditReport
+
+
+def audits(
+    name: str,
+    strategies: Sequence[str],
+    locations: DataLocations,
+    *,
+    labels: str,
+    split: str,
+    selection: str,
+    fold: int,
+    seed: int,
+    debug: bool = False,  # noqa: ARG001 - read by `main` from the arguments
+) -> list[tuple[str, AuditReport]]:
+    """Who looks, and the report for it; without strategies a single pixel's view.
+
+    Raises:
+        ConfigError: an unknown name, or a task that the data set cannot give.
+        DataError: the data set cannot be prepared.
+    """
+    from orchestrator.datasets.audit import audit
+    from orchestrator.datasets.prepare import prepare
+    from orchestrator.datasets.store import open_prepared
+    from orchestrator.datasets.tasks import draw_task
+
+    views = {choice.label: instantiate(choice).receptive_field_px for s in strategies for choice in parse_entry(s)}
+    given = OmegaConf.to_container(OmegaConf.create(f"labels: {labels}"))
+    assert isinstance(given, dict)
+    budget = LabelBudget.parse(given["labels"])
+    source = resolve_selection(selection, budget)
+    prepared = open_prepared(prepare(name, locations))
+    task = draw_task(prepared, split=split, fold=fold, label_budget=budget, selection=source, subset_seed=seed)
+    return [(who, audit(prepared, task, size)) for who, size in (views or {"a single pixel": 1}).items()]

@@ -1,0 +1,114 @@
+"""Options that verbs share, and what they resolve to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from orchestrator.config import GridConfig, list_grids, load_grid
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.errors import ConfigError
+from strategies.registry import load_plugin
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+DEFAULT_OUT = "hsfm_sweeps"
+
+debug_option = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON of a stable, documented form.")
+data_root_option = click.option(
+    "--data-root",
+    type=click.Path(path_type=Path),
+    help="Folder with original data files; only read. Default: the environment's HSFM_DATA_ROOT.",
+)
+plugin_option = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="A strategy of your own, as one Python file (it is run: give trusted files only). Can be repeated.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepRequest:
+    """What the shared options of a sweep's verbs ask for."""
+
+    grid: GridConfig
+    locations: DataLocations
+    sweep_root: Path
+    tracking_uri: str | None
+    plugins: tuple[Path, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's own folder."""
+        return self.sweep_root / self.grid.name
+
+
+def sweep_options(command: Command) -> Command:
+    """Add the options of a verb that works on one sweep: grid, overrides and places."""
+    for option in reversed(
+        (
+            click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
+            click.option(
+                "--grid", metavar="NAME|FILE", help=f"Packaged grid ({', '.join(list_grids())}) or YAML file."
+            ),
+            data_root_option,
+            click.option(
+                "--out",
+                type=click.Path(path_type=Path),
+                default=DEFAULT_OUT,
+                show_default=True,
+                help="Folder of all sweeps; each has a folder of its grid's name in it.",
+            ),
+            click.option(
+                "--tracking-uri",
+                metavar="URI",
+                help="MLflow store. Default: MLFLOW_TRACKING_URI, else an SQLite file in the sweep's folder.",
+            ),
+            plugin_option,
+            debug_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def sweep_request(
+    *,
+    grid: str | None,
+    overrides: Sequence[str],
+    data_root: Path | None,
+    out: Path,
+    tracking_uri: str | None,
+    plugins: Sequence[Path],
+    debug: bool,  # noqa: ARG001 - read by `main` from the arguments
+) -> SweepRequest:
+    """What the options of `sweep_options` mean.
+
+    Raises:
+        ConfigError: no grid, or one that is not valid.
+        StrategyError: a plugin that cannot be loaded.
+    """
+    if grid is None:
+        names = ", ".join(list_grids())
+        raise ConfigError(f"no grid was given; allowed: one of {names}, or a YAML file; add --grid NAME")
+    load_plugins(plugins)
+    return SweepRequest(
+        grid=load_grid(grid, overrides),
+        locations=DataLocations.from_environment(data_root),
+        sweep_root=out.expanduser().absolute(),
+        tracking_uri=tracking_uri,
+        plugins=tuple(plugin.resolve() for plugin in plugins),
+    )
+
+
+def load_plugins(plugins: Sequence[Path]) -> None:
+    """Register the strategies of the given files."""
+    for plugin in plugins:
+        load_plugin(plugin)

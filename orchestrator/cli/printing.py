@@ -1,0 +1,54 @@
+"""How things look in a terminal: tables, durations, sizes, JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+WIDTH_OF_FILES = 240
+"""Columns where the output is no terminal, so that nothing is wrapped at 80."""
+STATE_STYLES = {"done": "green", "partial": "yellow", "missing": "", "blocked": "magenta", "failed": "red"}
+
+
+def console() -> Console:
+    """A console on standard output."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH_OF_FILES)
+
+
+def print_json(value: Any) -> None:
+    """Print plain data as JSON."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def table(*columns: str, title: str | None = None) -> Table:
+    """An empty table; a column that starts with '>' is aligned to the right."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(
+            column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
+        )
+    return made
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in the unit that reads best: "45 s", "12 min", "3.4 h", "2.1 d"."""
+    if seconds is None:
+        return "-"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} d"
+
+
+def styled(state: str) -> str:
+    """A state in its colour."""
+    style = STATE_STYLES.get(state, "")
+    return f"[{style}]{state}[/{style}]" if style else state
