@@ -73,6 +73,8 @@ class Definition:
     """A further folder to look for the files in, for example an installed package."""
     remedy: str = ""
     """What to do where the files are absent; empty means the fetch command."""
+    folder: Path | None = None
+    """The only folder to look for the files in: that of a user's YAML file."""
     identity: tuple[str, ...] = ()
     """Paths, sizes and times of a user's own files, so that a changed file is prepared anew."""
 

@@ -33,7 +33,7 @@ def read_envi(path: Path) -> ArrayFile:
     Raises:
         DataError: no header or data beside it, a header that lacks a field, or data of another size than it states.
     """
-    header_file, data_file = _pair(path)
+    header_file, data_file = pair_of(path)
     header = parse_header(header_file)
     lines, samples, bands = (_whole(header, key, header_file) for key in ("lines", "samples", "bands"))
     code = _whole(header, "data type", header_file)
@@ -88,7 +88,7 @@ def parse_header(path: Path) -> dict[str, str]:
     return {match[1].strip().lower(): match[2].strip() for match in FIELD.finditer(text)}
 
 
-def _pair(path: Path) -> tuple[Path, Path]:
+def pair_of(path: Path) -> tuple[Path, Path]:
     """Header and data file of a cube, given either."""
     if path.suffix.lower() == ".hdr":
         stem = path.with_suffix("")

@@ -98,6 +98,15 @@ def _reader(path: Path) -> Callable[[Path, str | None, int | None], ArrayFile]:
     raise DataError(f"{path} has the ending {ending!r}; allowed: {', '.join(ENDINGS)}; convert the file")
 
 
+def halves_of(path: Path) -> tuple[Path, ...]:
+    """The file itself and, of an ENVI pair, the names that its other half may have; they need not exist."""
+    if path.suffix.lower() not in ENVI_ENDINGS:
+        return (path,)
+    bare = path.with_suffix("")
+    names = (path, bare, *(bare.with_name(bare.name + ending) for ending in ENVI_ENDINGS), Path(f"{path}.hdr"))
+    return tuple(dict.fromkeys(names))
+
+
 def read_picture(path: Path) -> NDArray[Any]:
     """[H, W] or [H, W, layers] of a picture; of a palette picture the indices, not the colours.
 

@@ -20,7 +20,7 @@ def read_variable(path: Path, variable: str | None = None, dimensions: int | Non
     import h5py
 
     is_hdf5 = h5py.is_hdf5(path)
-    shapes = _hdf5_shapes(path) if is_hdf5 else _mat_shapes(path)
+    shapes = hdf5_shapes(path) if is_hdf5 else mat_shapes(path)
     name = variable or _choose(path, shapes, dimensions)
     if name not in shapes:
         raise DataError(f"{path} holds no array {name!r}; it holds: {_listed(shapes)}; correct the variable's name")
@@ -49,14 +49,14 @@ def _listed(shapes: dict[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes.items()) or "nothing numeric"
 
 
-def _mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     from scipy.io import whosmat
 
     numeric = ("int", "uint", "double", "single", "logical")
     return {name: tuple(shape) for name, shape, kind in whosmat(path) if kind.startswith(numeric)}
 
 
-def _hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+def hdf5_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     import h5py
 
     shapes: dict[str, tuple[int, ...]] = {}

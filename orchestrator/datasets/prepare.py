@@ -155,6 +155,14 @@ def _check_set(facts: DatasetFacts, images: Sequence[CheckedImage]) -> None:
         raise DataError(f"dataset {facts.name}: {len(names)} images with {len(set(names))} names; each needs its own")
     if facts.task == "scene" and len(images) != 1:
         raise DataError(f"dataset {facts.name}: {len(images)} images, but a single scene was stated (task)")
+    if len(images) != facts.num_images:
+        raise DataError(f"dataset {facts.name}: {len(images)} images found, {facts.num_images} are stated; correct it")
+    largest = max(image.labels.shape[0] for image in images), max(image.labels.shape[1] for image in images)
+    if largest != facts.image_size_px:
+        raise DataError(
+            f"dataset {facts.name}: the largest image is {largest[0]} x {largest[1]} px (height x width), "
+            f"{facts.image_size_px[0]} x {facts.image_size_px[1]} are stated; correct image_size_px"
+        )
     if not any((image.labels >= 0).any() for image in images):
         raise DataError(
             f"dataset {facts.name}: no labelled pixel in any image; check the class ids {facts.class_ids} "

@@ -73,17 +73,16 @@ def status(name: str, locations: DataLocations) -> DatasetStatus:
     if found is not None:
         return DatasetStatus(facts=definition.facts, files_present=True, remedy=f"hsfm-sweep data prepare {name}")
     return DatasetStatus(
-        facts=definition.facts, reason=_absent_text(absent, locations), remedy=remedy(definition, name)
+        facts=definition.facts,
+        reason=_absent_text(absent, _places(definition, locations)),
+        remedy=remedy(definition, name),
     )
 
 
 def find_files(definition: Definition, locations: DataLocations) -> tuple[Path | None, tuple[str, ...]]:
     """The first folder that holds all original files, or None and the files that the fullest folder lacks."""
-    candidates = [locations.data_root, locations.fetched, definition.locate() if definition.locate else None]
     absent: tuple[str, ...] | None = None
-    for folder in candidates:
-        if folder is None:
-            continue
+    for folder in _places(definition, locations):
         lacking = tuple(file.path for file in definition.facts.files if not (folder / file.path).is_file())
         if not lacking:
             return folder, ()
@@ -92,19 +91,27 @@ def find_files(definition: Definition, locations: DataLocations) -> tuple[Path |
     return None, absent or tuple(file.path for file in definition.facts.files)
 
 
+def _places(definition: Definition, locations: DataLocations) -> tuple[Path, ...]:
+    if definition.folder is not None:
+        return (definition.folder,)
+    installed = definition.locate() if definition.locate else None
+    return tuple(folder for folder in (locations.data_root, locations.fetched, installed) if folder is not None)
+
+
 def remedy(definition: Definition, name: str) -> str:
     """The command that brings the original files."""
     if definition.remedy:
         return definition.remedy
+    if definition.folder is not None:
+        return f"correct the paths in {name}, or put the files there"
     if all(file.url for file in definition.facts.files):
         return f"hsfm-sweep data fetch {name}"
     return "put the files below the folder that HSFM_DATA_ROOT or --data-root names"
 
 
-def _absent_text(absent: tuple[str, ...], locations: DataLocations) -> str:
+def _absent_text(absent: tuple[str, ...], places: tuple[Path, ...]) -> str:
     more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-    places = " or ".join(str(folder) for folder in (locations.data_root, locations.fetched) if folder)
-    return f"file {absent[0]}{more} not found below {places}"
+    return f"file {absent[0]}{more} not found below {' or '.join(map(str, places))}"
 
 
 def _from_module(module: ModuleType) -> Definition:
