@@ -15,10 +15,10 @@ _HEADERS = (
     ("seeds", "n"),
     ("gain init", "n"),
     ("gain full", "n"),
-    ("transfer, leakage", ""),
+    ("transfer", ""),
     ("trained", "n"),
     ("device s", "n"),
-    ("split, audit", ""),
+    ("split", ""),
 )
 
 
@@ -31,7 +31,11 @@ def cells_table(rows: Sequence[Row], *, metric_title: str) -> str:
     best = {row["dataset"]: 0.0 for row in rows}
     for row in rows:
         best[row["dataset"]] = max(best[row["dataset"]], row["mean"] or 0.0)
-    body = "".join(_line(row, best[row["dataset"]]) for row in rows)
+    groups = list(dict.fromkeys((row["dataset"], row["label_budget"]) for row in rows))
+    names = list(best)
+    groups.sort(key=lambda group: names.index(group[0]))
+    ordered = sorted(rows, key=lambda row: groups.index((row["dataset"], row["label_budget"])))
+    body = "".join(_line(row, best[row["dataset"]]) for row in ordered)
     table = f'<table class="sortable" id="cells"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
     return f'{_tools(rows)}<div class="scroll">{table}</div>'
 
@@ -39,7 +43,9 @@ def cells_table(rows: Sequence[Row], *, metric_title: str) -> str:
 def classes_table(rows: Sequence[Row]) -> str:
     """IoU of every class (rows) by strategy (columns) of one data set and label budget."""
     names = list(dict.fromkeys(name for row in rows for name in row["class_iou"]))
-    head = "".join(f'<th scope="col" class="n">{escape(row["title"])}<br>{escape(row["details"])}</th>' for row in rows)
+    head = "".join(
+        f'<th scope="col" class="n wrap">{escape(row["title"])}<br>{escape(row["details"])}</th>' for row in rows
+    )
     lines = []
     for name in names:
         numbers = "".join(_class_score(row["class_iou"].get(name)) for row in rows)
@@ -77,7 +83,9 @@ def _line(row: Row, best: float) -> str:
         _cell(f"{len(row['values'])}/{row['seeds_expected']}", len(row["values"]), "n"),
         _gain(row["gain_same_regime"]),
         _gain(row["gain_full"]),
-        _cell(f"{escape(row['transfer'] or '–')}<small>{_flag(row['leakage'], 'none')}</small>", row["transfer"]),
+        _cell(
+            f"{escape(row['transfer'] or '–')}<small>leakage {_flag(row['leakage'], 'none')}</small>", row["transfer"]
+        ),
         _parameters(row),
         _device(row),
         _split(row),
@@ -89,9 +97,8 @@ def _strategy(row: Row) -> str:
     star = ' <span class="star" title="best of its data set and label budget on validation labels">*</span>'
     name = f"{escape(row['title'])}{star if row['chosen'] else ''}<small>{escape(row['details'])}</small>"
     reason = f"<small>{escape(row['reason'])}</small>" if row["mean"] is None and row["reason"] else ""
-    return (
-        f'<td class="wrap" data-sort="{escape(row["strategy"])}" title="{escape(row["strategy"])}">{name}{reason}</td>'
-    )
+    label = escape(row["strategy"])
+    return f'<td class="wrap" data-sort="{label}" title="{label}">{name}{reason}</td>'
 
 
 def _parameters(row: Row) -> str:

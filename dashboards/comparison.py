@@ -132,7 +132,7 @@ def _curves_section(complete: Sequence[Row], found: Any, title: str) -> str:
     )
     return (
         f'<section><h2>How scores grow with labels</h2><p class="caption">{caption}</p>'
-        f'<div class="figures">{"".join(figures)}</div>{legend(complete, found)}</section>'
+        f'<div class="figures">{"".join(figures)}{legend(complete, found)}</div></section>'
     )
 
 

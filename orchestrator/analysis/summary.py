@@ -151,7 +151,7 @@ def _row(cell: ExpectedCell, runs: Sequence[Mapping[str, Any]], metric: str) -> 
 
 def _state(cell: ExpectedCell, scored: Sequence[Any], values: Mapping[int, float]) -> tuple[CellState, str]:
     if len(scored) > len(values):
-        return "incomplete", "two finished final runs for one seed; `hsfm-sweep reconcile` settles which one counts"
+        return "incomplete", "two finished final runs for one seed; start the sweep again to reconcile its ledger"
     if len(values) >= cell.seeds:
         return "complete", ""
     if cell.state in ("blocked", "failed"):

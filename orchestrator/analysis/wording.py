@@ -35,6 +35,7 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
             "random split: test pixels lie beside training pixels, so scores are optimistic; kept for comparison "
             "with published numbers only."
         )
+    found.extend(_leaking_splits(rows))
     if any(row.normalisation_scope == "scene" for row in rows):
         found.append("normalisation scope 'scene': band statistics saw test pixels; a flagged compatibility mode.")
     if any(row.labels == "derived" for row in rows):
@@ -72,6 +73,19 @@ def short_count(number: int | None) -> str:
         if number >= limit:
             return f"{number / limit:.3g}{unit}"
     return str(number)
+
+
+def _leaking_splits(rows: Sequence[ComparisonRow]) -> list[str]:
+    """What the audit found where a strategy sees spectra of test pixels in training."""
+    worst: dict[str, float] = {}
+    for row in rows:
+        share = (row.audit or {}).get("own_spectrum_share") or 0.0
+        if share > 0:
+            worst[row.dataset] = max(worst.get(row.dataset, 0.0), share)
+    return [
+        f"Audit of {dataset}: up to {share:.0%} of the test pixels lie inside a training neighbourhood."
+        for dataset, share in worst.items()
+    ]
 
 
 def _open_cells(rows: Sequence[ComparisonRow]) -> list[str]:
