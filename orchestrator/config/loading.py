@@ -144,15 +144,18 @@ def _to_grid(raw: DictConfig, source: str) -> GridConfig:
 
 
 def _check_keys(value: Any, schema: Any, where: str) -> None:
-    """Unknown keys, with the nearest known one and all others."""
+    """Unknown keys, with the nearest known one and all others; lists and mappings where the other was given."""
     if not isinstance(value, Mapping):
-        return
+        raise _wrong_type(where, value, "a mapping of settings")
+    hints = get_type_hints(schema)
     for key, inner in value.items():
         _check_name(str(key), schema, where)
         nested = _nested(schema, str(key))
         path = f"{where}.{key}" if where else str(key)
+        if get_origin(hints[key]) is list and not isinstance(inner, list):
+            raise _wrong_type(path, inner, TYPE_WORDS[list])
         if nested is BlockConfig:
-            for index, block in enumerate(inner if isinstance(inner, list) else []):
+            for index, block in enumerate(inner):
                 _check_keys(block, BlockConfig, f"{path}[{index}]")
         elif nested is not None:
             _check_keys(inner, nested, path)
@@ -202,16 +205,23 @@ def _locate_dataset_files(grid: GridConfig, folder: Path) -> None:
 def _type_error(error: OmegaConfBaseException, raw: DictConfig, schema: Any, source: str) -> ConfigError:
     """A value of the wrong type: OmegaConf's key, the value that was given and the type in plain words."""
     key = str(getattr(error, "full_key", None) or "")
-    for name in key.replace("[", ".").split(".")[:-1]:
-        schema = _nested(schema, name) if schema is not None and hasattr(schema, name) else None
-    last = key.rpartition(".")[2]
-    hints = get_type_hints(schema) if schema is not None else {}
-    if last not in hints or "${" in str(OmegaConf.to_container(raw, resolve=False)):
+    *parents, last = key.replace("[", ".").split(".")
+    for name in parents:
+        known = schema is not None and name in {f.name for f in fields(schema)}
+        schema = _nested(schema, name) if known else schema
+    declared: Any = get_type_hints(schema).get(last) if schema is not None else None
+    allowed = TYPE_WORDS.get(get_origin(declared) or declared)
+    if allowed is None:
         return ConfigError(f"{source}: {_one_line(error)}; change it in the grid or with key=value")
-    declared = hints[last]
-    allowed = TYPE_WORDS.get(get_origin(declared) or declared, "a mapping of settings")
-    value = OmegaConf.select(raw, key)
-    return ConfigError(f"{source}: {key} is {value!r}; allowed: {allowed}; change it in the grid or with {key}=VALUE")
+    value = OmegaConf.to_container(raw, resolve=False)
+    for name in (*parents, last):
+        value = value[int(name.rstrip("]"))] if isinstance(value, list) else value[name]  # type: ignore[index,call-overload]
+    return _wrong_type(key, value, allowed, source)
+
+
+def _wrong_type(key: str, value: Any, allowed: str, source: str = "") -> ConfigError:
+    where = f"{source}: " if source else ""
+    return ConfigError(f"{where}{key} is {value!r}; allowed: {allowed}; change it in the grid or with {key}=VALUE")
 
 
 def _one_line(error: BaseException) -> str:
