@@ -113,6 +113,8 @@ class WorkerGroups:
         self._threads = [threading.Thread(target=self._fit, args=(f"group-{i}",), daemon=True, name=f"group-{i}") for i in range(count)]
 
     def start(self) -> None:
+        import ray.train.torch  # noqa: F401  here once: two threads that import it at the same time trip over each other
+
         for thread in self._threads:
             thread.start()
 
@@ -121,6 +123,13 @@ class WorkerGroups:
             thread.join(timeout_s)
 
     def _fit(self, group_id: str) -> None:
+        try:
+            self._trainer(group_id).fit()
+        except Exception as error:  # the watchdog tells the user
+            log.debug("worker group %s ended", group_id, exc_info=True)
+            self.errors[group_id] = f"{type(error).__name__}: {str(error)[:500]}"
+
+    def _trainer(self, group_id: str) -> Any:
         from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -130,19 +139,15 @@ class WorkerGroups:
         threads = self._execution.cpus_per_worker
         resources = {"CPU": float(threads)} | ({"GPU": gpus} if gpus else {})
         config = {"group_id": group_id, "threads": threads, "recycle_after_runs": self._execution.recycle_after_runs, "plugins": self._plugins}
-        try:
-            TorchTrainer(
-                group_loop, train_loop_config=config, torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-                scaling_config=ScalingConfig(num_workers=self._world_size, use_gpu=bool(gpus), resources_per_worker=resources),
-                run_config=RunConfig(
-                    name=f"{group_id}-{os.getpid()}", storage_path=str(self._folder),
-                    failure_config=FailureConfig(max_failures=-1, controller_failure_limit=30),
-                    logging_config=LoggingConfig(log_level="ERROR"),
-                ),
-            ).fit()  # fmt: skip
-        except Exception as error:  # the watchdog tells the user
-            log.debug("worker group %s ended", group_id, exc_info=True)
-            self.errors[group_id] = f"{type(error).__name__}: {str(error)[:500]}"
+        return TorchTrainer(
+            group_loop, train_loop_config=config, torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ScalingConfig(num_workers=self._world_size, use_gpu=bool(gpus), resources_per_worker=resources),
+            run_config=RunConfig(
+                name=f"{group_id}-{os.getpid()}", storage_path=str(self._folder),
+                failure_config=FailureConfig(max_failures=-1, controller_failure_limit=30),
+                logging_config=LoggingConfig(log_level="ERROR"),
+            ),
+        )  # fmt: skip
 
 
 class Watchdog:

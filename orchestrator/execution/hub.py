@@ -52,8 +52,10 @@ class Hub:
         self._refused = 0
         self._closed = False
         self._stopping = ""
+        self._stopped = asyncio.Event()
         self._last_progress = time.time()
-        self._idle_s = 0.0
+        self._first_lease_at: float | None = None
+        self._last_end_at: float | None = None
         self._gaps: list[float] = []
 
     # ---- spoken by worker groups
@@ -100,7 +102,7 @@ class Hub:
             return
         group.lease_id = None
         group.finished_runs += 1
-        group.idle_since = time.time()
+        group.idle_since = self._last_end_at = time.time()
         self._fruitless.pop(group_id, None)
         self._end(lease_id, event)
         if not event.get("group_leaves"):
@@ -111,18 +113,19 @@ class Hub:
     async def lease(self, lease_id: str, job: dict[str, Any]) -> str:
         """Wait for a free group and hand it the job; its id."""
         while True:
-            group_id, generation = await self._idle.get()
-            group = self._groups[group_id]
-            if self._stopping:
-                self._idle.put_nowait((group_id, generation))  # let the other waiting drivers go, too
-                self._leases[lease_id] = _Lease(group_id=group_id)
+            ticket = await self._idle_group()
+            if ticket is None:
+                self._leases[lease_id] = _Lease(group_id="")
                 self._end(lease_id, {"kind": "cancelled", "reason": self._stopping})
-                return group_id
+                return ""
+            group_id, generation = ticket
+            group = self._groups[group_id]
             if group.generation == generation:  # else an idle ticket of an incarnation that died
                 break
         gap = time.time() - group.idle_since
         if group.finished_runs:
             self._gaps.append(gap)
+        self._first_lease_at = self._first_lease_at or time.time()
         self._leases[lease_id] = _Lease(group_id=group_id)
         group.lease_id = lease_id
         self._last_progress = time.time()
@@ -143,6 +146,7 @@ class Hub:
     async def stop(self, reason: str) -> None:
         """Cancel every run at its next evaluation and start no further one."""
         self._stopping = reason
+        self._stopped.set()
         for lease_id in list(self._leases):
             await self.cancel(lease_id, reason)
 
@@ -160,8 +164,21 @@ class Hub:
             "fruitless_restarts": dict(self._fruitless),
             "refused": self._refused,
             "gaps_s": self._gaps,
+            "first_lease_at": self._first_lease_at,
+            "last_end_at": self._last_end_at,
             "leases": {k: time.time() - v.started for k, v in self._leases.items() if not v.is_over},
         }
+
+    async def _idle_group(self) -> tuple[str, int] | None:
+        """The next idle group's id and generation; None once the sweep is stopping."""
+        ticket = asyncio.ensure_future(self._idle.get())
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        await asyncio.wait({ticket, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if self._stopped.is_set():
+            ticket.cancel()
+            return None
+        return ticket.result()
 
     async def _give(self, group: _Group, job: dict[str, Any] | None) -> None:
         async with group.arrived:

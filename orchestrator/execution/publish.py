@@ -57,9 +57,7 @@ class Housekeeper:
         with tempfile.TemporaryDirectory() as scratch:
             made = Path(scratch) / "model"
             make_mlflow_model(folder, made)
-            for path in sorted(made.rglob("*")):
-                if path.is_file():
-                    self._ledger.log_file(best.key, path, str(Path("model") / path.relative_to(made).parent))
+            self._ledger.log_file(best.key, made, "model")
             self._ledger.flush(120)
         self._ledger.set_cell(str(planned.cell_id), tags={MODEL_TAG: best.key, "hsfm.model_slot": best.slot})
 

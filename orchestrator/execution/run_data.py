@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Piece:
 
 @functools.lru_cache(maxsize=4)
 def _open(path: str) -> PreparedDataset:
-    return open_prepared(path)  # a resident worker keeps the mapping from run to run
+    return open_prepared(Path(path))  # a resident worker keeps the mapping from run to run
 
 
 class RunData:

@@ -28,6 +28,18 @@ from orchestrator.plan.planned import Plan, PlannedCell
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Timing:
+    """Where the wall-clock time of the part with Ray went."""
+
+    start_s: float
+    """Until the first run was handed to a worker group."""
+    runs_s: float
+    """From there to the end of the last run."""
+    gaps_s: tuple[float, ...]
+    """How long a worker group stood idle between two runs."""
+
+
 @dataclass
 class SweepOutcome:
     """How a sweep ended."""
@@ -41,6 +53,10 @@ class SweepOutcome:
     is_interrupted: bool = False
     started_ray: bool = False
     notes: list[str] = field(default_factory=list)
+    timing: Timing | None = None
+    """None where no run was started."""
+    report: Path | None = None
+    """The comparison as one HTML page."""
 
     @property
     def exit_code(self) -> int:
@@ -96,10 +112,13 @@ def _execute(
     state: SweepState, journal: LedgerJournal, plan: Plan, paths: Paths, folder: Path, outcome: SweepOutcome, console: Console, plugins: Sequence[str]
 ) -> None:
     """The part that needs Ray: hub, worker groups, one Tuner."""
+    import ray
+
     from orchestrator.execution import cluster
     from orchestrator.execution.hub import start_hub
     from orchestrator.execution.progress import Progress
 
+    began = time.time()
     execution = plan.grid.execution
     world_size = max(int(c.planned.train.get("world_size", 1)) for c in state.cells.values())
     with cluster.ray_session(execution, world_size) as capacity:
@@ -125,9 +144,7 @@ def _execute(
             finally:
                 progress.end()
                 watchdog.end()
-        condition = watchdog.condition
-        if condition:
-            log.info("group gaps: %s", condition.get("gaps_s"))
+        outcome.timing = _timing(ray.get(hub.condition.remote()), began)
         hub.close.remote()
         groups.join(20)
 
@@ -156,6 +173,11 @@ def _tune(state: SweepState, paths: Paths, limit: int, has_driver_nodes: bool, f
         ),
     )
     tuner.fit()
+
+
+def _timing(condition: dict[str, Any], began: float) -> Timing | None:
+    first, last = condition["first_lease_at"], condition["last_end_at"]
+    return Timing(first - began, last - first, tuple(condition["gaps_s"])) if first and last else None
 
 
 @contextmanager

@@ -1,0 +1,140 @@
+"""The tool as functions: what the command line calls, and a notebook can.
+
+`plan` looks and starts nothing; `run` starts or continues a sweep and returns how it ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from orchestrator.api_plan import SweepView, build_plan, view_sweep
+from orchestrator.config import GridConfig
+from orchestrator.config.loading import load_grid
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.plan.planned import Plan
+
+if TYPE_CHECKING:
+    from orchestrator.execution.sweep import SweepOutcome
+
+DEFAULT_ROOT = Path("hsfm_sweeps")
+
+
+def plan(
+    grid: str | GridConfig, overrides: Sequence[str] = (), *, data_root: Path | None = None, root: Path = DEFAULT_ROOT, tracking_uri: str | None = None
+) -> Plan:
+    """Every cell of a grid with its state, reason, runs and estimated cost. Starts nothing.
+
+    Args:
+        grid: a packaged grid's name, a file's path, or a loaded grid.
+        overrides: `key=value` settings.
+        data_root: folder with data sets (default: HSFM_DATA_ROOT).
+        root: folder of all sweeps.
+        tracking_uri: MLflow server; None = MLFLOW_TRACKING_URI, else the store in the sweep's folder.
+
+    Raises:
+        ConfigError: an unknown name, or a value that is not allowed.
+    """
+    loaded = grid if isinstance(grid, GridConfig) else load_grid(grid, overrides)
+    return build_plan(loaded, DataLocations.from_environment(data_root), root, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+
+
+def run(
+    grid: str | GridConfig,
+    overrides: Sequence[str] = (),
+    *,
+    data_root: Path | None = None,
+    root: Path = DEFAULT_ROOT,
+    tracking_uri: str | None = None,
+    retry_failed: bool = False,
+    plugins: Sequence[str] = (),
+    console: Console | None = None,
+) -> SweepOutcome:
+    """Run a grid, or continue it: what the ledger has finished is never started again.
+
+    Args are those of `plan`, and:
+        retry_failed: also give failed search trials another chance.
+        plugins: files of further strategies, already loaded here, that the workers must load, too.
+        console: where progress goes.
+
+    Raises:
+        ConfigError: wrong configuration; nothing was started.
+        LedgerError: the ledger cannot be opened, or another driver holds the sweep.
+    """
+    loaded = grid if isinstance(grid, GridConfig) else load_grid(grid, overrides)
+    locations = DataLocations.from_environment(data_root)
+    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return run_sweep(loaded, locations, root, uri, retry_failed=retry_failed, plugins=plugins, console=console or Console())
+
+
+def run_sweep(
+    grid: GridConfig,
+    locations: DataLocations,
+    sweep_root: Path,
+    tracking_uri: str | None,
+    *,
+    retry_failed: bool = False,
+    plugins: Sequence[str] = (),
+    console: Console | None = None,
+) -> SweepOutcome:
+    """`run` with everything resolved; see there."""
+    from orchestrator.execution.sweep import Paths, run_plan
+    from orchestrator.ledger.store import open_ledger
+    from orchestrator.report import write_report
+
+    console = console or Console()
+    folder = (sweep_root / grid.name).resolve()
+    _prepare(grid, locations, sweep_root, tracking_uri, console)
+    ledger = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="drive")
+    try:
+        for line in ledger.reconcile():
+            console.print(f"[dim]{line}[/dim]")
+        view = view_sweep(grid, locations, sweep_root, tracking_uri)
+        storage = grid.execution.storage_path or str(folder / "checkpoints")
+        paths = Paths(prepared=_prepared_paths(view, locations), weights=_weights_paths(view, locations), storage=storage)
+        outcome = run_plan(view.plan, ledger, paths, folder, console=console, plugins=plugins, retry_failed=retry_failed)
+        ledger.flush(300)
+        after = view_sweep(grid, locations, sweep_root, tracking_uri).plan
+        files = write_report(ledger, after, folder / "report", console=console)
+        outcome.report = files[-1]
+    finally:
+        ledger.close(300)
+    return outcome
+
+
+def _prepare(grid: GridConfig, locations: DataLocations, sweep_root: Path, tracking_uri: str | None, console: Console) -> None:
+    """Prepare the data sets of cells that can run; a damaged file stops only its own cells."""
+    from orchestrator.datasets.prepare import prepare
+    from orchestrator.errors import DataError
+
+    before = view_sweep(grid, locations, sweep_root, tracking_uri)
+    for name in dict.fromkeys(c.cell.dataset for c in before.plan.cells if c.state != "blocked" and c.cell_id is None):
+        console.print(f"preparing data set {name}")
+        try:
+            prepare(name, locations)
+        except DataError as error:
+            console.print(f"[red]data set {name}:[/red] {error}")
+
+
+def _prepared_paths(view: SweepView, locations: DataLocations) -> dict[str, str]:
+    from orchestrator.datasets.prepare import prepare
+
+    names = {c.cell.dataset: c.facts.name for c in view.plan.cells if c.cell_id is not None and c.state != "blocked"}
+    return {fact_name: str(prepare(name, locations)) for name, fact_name in names.items()}
+
+
+def _weights_paths(view: SweepView, locations: DataLocations) -> dict[str, str]:
+    from orchestrator.api_plan import weights_status
+    from orchestrator.plan.choices import instantiate
+    from orchestrator.plan.provenance import used_pretraining
+
+    found: dict[str, str] = {}
+    for cell in view.plan.cells:
+        pretraining = used_pretraining(instantiate(cell.cell.strategy))
+        if pretraining is not None and cell.state != "blocked" and (path := weights_status(pretraining.weights, locations).path):
+            found[cell.cell.strategy.name] = path
+    return found
