@@ -64,8 +64,12 @@ class Ledger(Reporting):
     @property
     def experiment_id(self) -> str:
         """MLflow's id of the sweep; "" where nothing was written yet."""
-        store = self._reader()
+        store = self.reader()
         return store.experiment_id if store else ""
+
+    @property
+    def is_driving(self) -> bool:
+        return self._driving is not None and not self._closed
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -77,7 +81,7 @@ class Ledger(Reporting):
         """Why MLflow cannot be written just now; "" while it can."""
         return self._driving.writer.away if self._driving else ""
 
-    def _reader(self) -> MlflowStore | None:
+    def reader(self) -> MlflowStore | None:
         """MLflow's client, opened when first needed; None where the sweep does not exist."""
         if self._store is None and (self.location.database is None or self.location.database.exists()):
             store = MlflowStore(self.location)
@@ -105,7 +109,7 @@ class Ledger(Reporting):
         return self._parents_from_client()
 
     def _parents_from_client(self) -> list[dict[str, str]]:
-        store = self._reader()
+        store = self.reader()
         if store is None:
             return []
         try:

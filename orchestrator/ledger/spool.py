@@ -86,12 +86,19 @@ class SpoolState:
 
 
 def read_state(folder: Path) -> SpoolState:
-    """The state of a spool, or a new one with an id of its own."""
+    """The state of a spool; a new one gets an id of its own, at once and for good."""
     try:
         state = json.loads((folder / STATE_NAME).read_bytes())
         return SpoolState(str(state["spool"]), int(state["lease"]), str(state["sweep_run"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return SpoolState(uuid.uuid4().hex[:12], 0, "")
+        new = SpoolState(uuid.uuid4().hex[:12], 0, "")
+        _write_state(folder, new)
+        return new
+
+
+def _write_state(folder: Path, state: SpoolState) -> None:
+    fields = {"spool": state.spool_id, "lease": state.lease, "sweep_run": state.sweep_run}
+    replace_file(folder / STATE_NAME, json.dumps(fields).encode())
 
 
 def replace_file(path: Path, content: bytes, *, sync: bool = True) -> None:
@@ -125,8 +132,7 @@ class Spool:
     def begin(self, lease: int, sweep_run: str) -> None:
         """From now on events are reported under `lease`, to the store that holds the run `sweep_run`."""
         self.lease, self.sweep_run = lease, sweep_run
-        state = {"spool": self.spool_id, "lease": lease, "sweep_run": sweep_run}
-        replace_file(self._folder / STATE_NAME, json.dumps(state).encode())
+        _write_state(self._folder, SpoolState(self.spool_id, lease, sweep_run))
 
     def drop_pending(self, unwanted: Callable[[Event], bool], reason: str) -> int:
         """Set aside the events that must not be told any more; returns how many."""

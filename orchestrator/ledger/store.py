@@ -57,10 +57,10 @@ def open_ledger(
     with ExitStack() as undo:
         lock = FolderLock(location.spool_dir)
         undo.callback(lock.release)
-        driver = Driver.this(read_state(location.spool_dir).spool_id)
-        locked = lock.acquire(driver.to_json())
+        locked = lock.acquire(Driver.this("").to_json())
         if not locked and not take_over:
             raise refusal(Driver.from_json(lock.holder()), sweep_name)
+        driver = Driver.this(read_state(location.spool_dir).spool_id)
         try:
             ledger = _drive(location, sweep_name, lock, driver, locked=locked, take_over=take_over)
         except (StoreAwayError, WriteRefusedError) as error:

@@ -1,0 +1,161 @@
+"""What a sweep has produced: one row a run, and which sweeps there are."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
+
+from orchestrator.errors import LedgerError
+from orchestrator.ledger.location import DATABASE_NAME, StoreLocation, resolve_location
+from orchestrator.ledger.mlflow_store import SWEEP_TAG, MlflowStore, StoreAwayError, WriteRefusedError, sorted_errors
+from orchestrator.ledger.records import RunRow
+from orchestrator.ledger.session import Ledger
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+EVALUATION = "evaluation.json"
+_DOWNLOADS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepInfo:
+    """A sweep that exists."""
+
+    name: str
+    tracking_uri: str
+    sweep_dir: Path | None
+    """Its folder, where it has one here."""
+
+
+def run_rows(source: Ledger | tuple[str, str]) -> list[RunRow]:
+    """All runs of a sweep, oldest first, with `evaluation.json` of the final ones.
+
+    Args:
+        source: an open ledger (one that drives is flushed first), or (tracking URI, experiment name).
+
+    Raises:
+        LedgerError: the store or an artifact cannot be read.
+    """
+    store: MlflowStore | None
+    if isinstance(source, Ledger):
+        if source.is_driving:
+            source.flush()
+        store = source.reader()
+    else:
+        tracking_uri, experiment = source
+        location = resolve_location(Path.cwd(), tracking_uri)
+        store = None
+        if location.database is None or location.database.exists():
+            store = MlflowStore(location)
+            store = store if store.find_experiment(experiment) else None
+    if store is None:
+        return []
+    try:
+        runs = store.search("tags.`hsfm.role` = 'run'")
+        return _rows(store, runs)
+    except (StoreAwayError, WriteRefusedError) as error:
+        raise LedgerError(f"MLflow at {store.location.tracking_uri} cannot be read: {error}") from error
+
+
+def _rows(store: MlflowStore, runs: Iterable[Run]) -> list[RunRow]:
+    runs = list(runs)
+    evaluated = [
+        r for r in runs if r.data.tags.get("hsfm.stage") == "final" and _state(r) in ("finished", "superseded")
+    ]
+    with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+        read = pool.map(lambda run: _evaluation(store, run), evaluated)
+        evaluations = dict(zip((run.info.run_id for run in evaluated), read, strict=True))
+    rows = []
+    for run in runs:
+        tags = run.data.tags
+        rows.append(
+            RunRow(
+                run_id=run.info.run_id,
+                key=tags.get("hsfm.key", ""),
+                cell_id=tags.get("hsfm.cell", ""),
+                slots=tuple(filter(None, tags.get("hsfm.slots", "").split(","))),
+                stage=tags.get("hsfm.stage", ""),
+                state=_state(run),
+                tags=dict(tags),
+                params=dict(run.data.params),
+                metrics=dict(run.data.metrics),
+                evaluation=evaluations.get(run.info.run_id),
+            )
+        )
+    return rows
+
+
+def _state(run: Run) -> str:
+    return str(run.data.tags.get("hsfm.state", ""))
+
+
+def _evaluation(store: MlflowStore, run: Run) -> dict[str, Any] | None:
+    """The artifact, read from the disk where it lies there; None where the run has none."""
+    local = _local_artifacts(store.location, run)
+    if local is not None:
+        path = local / EVALUATION
+        return _parsed(path.read_text(), run) if path.exists() else None
+    with sorted_errors():
+        if not any(item.path == EVALUATION for item in store.client.list_artifacts(run.info.run_id)):
+            return None
+        return _parsed(Path(store.client.download_artifacts(run.info.run_id, EVALUATION)).read_text(), run)
+
+
+def _parsed(text: str, run: Run) -> dict[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise LedgerError(
+            f"{EVALUATION} of run {run.info.run_id} is damaged: {error}; `retry` makes it anew."
+        ) from error
+    return dict(data)
+
+
+def _local_artifacts(location: StoreLocation, run: Run) -> Path | None:
+    uri = run.info.artifact_uri
+    if urlparse(uri).scheme not in ("", "file"):
+        return None
+    path = Path(unquote(urlparse(uri).path)) if uri.startswith("file:") else Path(uri)
+    if not path.exists() and location.artifacts is not None:
+        # The sweep's folder was moved: MLflow remembers the old place, the files lie beside the database.
+        return location.artifacts / run.info.run_id / "artifacts"
+    return path
+
+
+def list_sweeps(where: Path | str) -> list[SweepInfo]:
+    """The sweeps below a folder (one folder each), or those of a server.
+
+    Args:
+        where: the folder that holds the sweeps' folders, or a tracking URI.
+    """
+    if isinstance(where, str) and "://" in where:
+        store = MlflowStore(resolve_location(Path.cwd(), where))
+        with sorted_errors():
+            found = store.client.search_experiments(filter_string=f"tags.`{SWEEP_TAG}` = 'true'")
+        return [SweepInfo(name=e.name, tracking_uri=store.location.tracking_uri, sweep_dir=None) for e in found]
+    sweeps = []
+    for database in sorted(Path(where).glob(f"*/{DATABASE_NAME}")):
+        location = StoreLocation(sweep_dir=database.parent.resolve(), tracking_uri=f"sqlite:///{database.resolve()}")
+        for name in _experiments(database):
+            sweeps.append(SweepInfo(name=name, tracking_uri=location.tracking_uri, sweep_dir=location.sweep_dir))
+    return sweeps
+
+
+def _experiments(database: Path) -> list[str]:
+    query = (
+        "select e.name from experiments e join experiment_tags t on t.experiment_id = e.experiment_id "
+        "where t.key = ? and e.lifecycle_stage = 'active' order by e.name"
+    )
+    try:
+        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=20)) as connection:
+            return [row[0] for row in connection.execute(query, (SWEEP_TAG,))]
+    except sqlite3.Error as error:
+        raise LedgerError(f"{database} cannot be read: {error}") from error
