@@ -1,0 +1,76 @@
+"""EfficientNet-lite0 as a pyramid of features (timm), and the projection of many bands to its three channels."""
+
+from __future__ import annotations
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor, nn
+
+CHANNELS = (16, 24, 40, 112, 1280)
+"""Channels of the levels, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
+LEVEL_ENDS = (0, 1, 2, 4, 6)
+"""Stages after which a level is taken; the last one goes through the final 1x1 convolution as well."""
+INPUT_STD = 0.5
+"""Spread of each channel of a natural image after the normalisation the weights were trained with (mean = std = 0.5)."""
+
+
+class Lite0Pyramid(nn.Module):
+    """timm's `tf_efficientnet_lite0` without its classifier, under timm's names; returns five levels of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+        self.conv_stem, self.bn1, self.blocks = model.conv_stem, model.bn1, model.blocks
+        self.conv_head, self.bn2 = model.conv_head, model.bn2
+
+    def forward(self, x_B3HW: Tensor) -> list[Tensor]:
+        """Feature maps, the finest first; sizes are rounded up."""
+        x, levels = self.bn1(self.conv_stem(x_B3HW)), []
+        for stage, blocks in enumerate(self.blocks):
+            x = blocks(x)
+            if stage in LEVEL_ENDS[:-1]:
+                levels.append(x)
+        return [*levels, self.bn2(self.conv_head(x))]
+
+
+class BandProjection(nn.Conv2d):
+    """A 1x1 convolution from bands to three channels."""
+
+    def __init__(self, num_bands: int) -> None:
+        super().__init__(num_bands, 3, kernel_size=1)
+
+    @torch.no_grad()
+    def fit(self, spectra_NC: np.ndarray) -> None:
+        """Set the weights to the first three principal components, each scaled to the range that the backbone knows.
+
+        Every component gets mean 0 and standard deviation `INPUT_STD`, so that most values lie in [-1, 1]. The sign
+        of a component is arbitrary: its largest weight is made positive, so that it does not depend on the solver.
+        """
+        spectra = np.asarray(spectra_NC, dtype=np.float64)
+        mean_C = spectra.mean(axis=0)
+        covariance_CC = np.cov(spectra - mean_C, rowvar=False, bias=True).reshape(len(mean_C), len(mean_C))
+        variances, vectors = np.linalg.eigh(covariance_CC)
+        components_3C, variance_3 = vectors[:, ::-1][:, :3].T, np.maximum(variances[::-1][:3], 0)
+        largest = np.abs(components_3C).argmax(axis=1)
+        components_3C = components_3C * np.sign(components_3C[np.arange(len(largest)), largest])[:, None]
+        # a component without variance (fewer spectra than components) stays silent instead of amplifying noise
+        floor = 1e-10 * max(float(variance_3.max()), np.finfo(np.float64).tiny)
+        scale_3 = np.where(variance_3 > floor, INPUT_STD / np.sqrt(np.maximum(variance_3, floor)), 0.0)
+        weights_3C = components_3C * scale_3[:, None]
+        self.weight.copy_(torch.from_numpy(weights_3C).to(self.weight.dtype)[:, :, None, None])
+        if self.bias is not None:
+            self.bias.copy_(torch.from_numpy(-weights_3C @ mean_C).to(self.bias.dtype))
+
+
+class ChannelsLast(nn.Module):
+    """Hands its input on with the channels last in memory, where convolutions are faster on CPU."""
+
+    def __init__(self, projection: BandProjection) -> None:
+        super().__init__()
+        self.projection = projection
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Three channels `[B, 3, H, W]`."""
+        projected: Tensor = self.projection(x_BCHW)
+        return projected.contiguous(memory_format=torch.channels_last)
