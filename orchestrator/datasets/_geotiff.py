@@ -6,19 +6,25 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 from orchestrator.datasets._formats import ArrayFile, Axes
 
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
 UNITS_NM = {"nanometers": 1.0, "nanometer": 1.0, "nm": 1.0, "micrometers": 1000.0, "micrometer": 1000.0, "um": 1000.0}
 
 
-def read_geotiff(path: Path) -> ArrayFile:
-    """Read a TIFF; a cube's axes come from the file, its band centres, widths and bad bands from GDAL's metadata."""
+def read_geotiff(path: Path, *, values: bool = True) -> ArrayFile:
+    """Read a TIFF; a cube's axes come from the file, its band centres, widths and bad bands from GDAL's metadata.
+
+    With `values` False the array has its shape, and zeros that take no room.
+    """
     import tifffile
 
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
-        array, names = series.asarray(), series.axes
+        array = series.asarray() if values else np.broadcast_to(np.zeros((), series.dtype), series.shape)
+        names = series.axes
         tags = file.pages.first.tags
         metadata, nodata = (tag.value if (tag := tags.get(code)) else None for code in (GDAL_METADATA, GDAL_NODATA))
     bands: list[dict[str, str]] = _band_items(metadata) if metadata is not None else []

@@ -12,10 +12,10 @@ from orchestrator.datasets._formats import (
     MATLAB_ENDINGS,
     PICTURE_ENDINGS,
     TIFF_ENDINGS,
+    ArrayFile,
     Axes,
     read_array,
 )
-from orchestrator.errors import DataError
 
 FEWEST_BANDS = 5
 """Below this an array of three dimensions is a colour picture, not a cube."""
@@ -47,29 +47,31 @@ class Header:
 
 
 def headers_of(folder: Path, file: Path) -> list[Header]:
-    """Arrays of a file; none where its ending is not known, its data are another header's, or it cannot be read."""
+    """Arrays of a file; none where its ending is not known, or it is the data half of an ENVI pair.
+
+    Raises:
+        DataError, OSError, ValueError: the file is damaged.
+    """
     path, ending = file.relative_to(folder).as_posix(), file.suffix.lower()
-    try:
-        if ending == ".hdr":
-            return [_from_array(file, path)]
-        if ending in ENVI_ENDINGS:
-            # The data of an ENVI pair are listed by their header.
-            return []
-        if ending in MATLAB_ENDINGS:
-            return _matlab(file, path)
-        if ending == ".npy":
-            return [Header(path=path, shape=np.load(file, mmap_mode="r", allow_pickle=False).shape)]
-        if ending in TIFF_ENDINGS:
-            return [_from_array(file, path)]
-        if ending in PICTURE_ENDINGS:
-            return _picture(file, path)
-    except (DataError, OSError, ValueError):
+    if ending == ".hdr":
+        return [_header(path, read_array(file))]
+    if ending in ENVI_ENDINGS:
+        # The data of an ENVI pair are listed by their header.
         return []
+    if ending in MATLAB_ENDINGS:
+        return _matlab(file, path)
+    if ending == ".npy":
+        return [Header(path=path, shape=np.load(file, mmap_mode="r", allow_pickle=False).shape)]
+    if ending in TIFF_ENDINGS:
+        from orchestrator.datasets._geotiff import read_geotiff
+
+        return [_header(path, read_geotiff(file, values=False))]
+    if ending in PICTURE_ENDINGS:
+        return _picture(file, path)
     return []
 
 
-def _from_array(file: Path, path: str) -> Header:
-    found = read_array(file)
+def _header(path: str, found: ArrayFile) -> Header:
     shape = found.array.shape
     # One band only: a label image or a grey picture.
     if len(shape) == 3 and 1 in (shape[0], shape[2]):

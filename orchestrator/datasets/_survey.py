@@ -56,6 +56,8 @@ class Found:
     label_ids: tuple[int, ...]
     class_names: Mapping[int, str] | None
     split_lists: Mapping[str, str]
+    unread: tuple[str, ...]
+    """Files of a known ending that could not be read, and why."""
 
 
 def survey(folder: Path) -> Found:
@@ -71,14 +73,18 @@ def survey(folder: Path) -> Found:
         raise DataError(
             f"folder {folder} holds {len(files)} files, more than {FILES_AT_MOST}; give the data set's folder"
         )
-    headers = [header for file in files for header in headers_of(folder, file)]
+    headers, unread = _headers(folder, files)
     cubes = [header for header in headers if header.is_cube]
     flat = [header for header in headers if header.is_flat]
     if not cubes:
-        raise DataError(f"folder {folder} holds no cube; known endings: {', '.join(ENDINGS)}; give another folder")
+        damaged = f" ({unread[0]})" if unread else ""
+        raise DataError(
+            f"folder {folder} holds no cube that can be read{damaged}; known endings: {', '.join(ENDINGS)}; "
+            "give another folder"
+        )
     pairs = tuple(_pair(cube, flat, alone=len(cubes) == 1) for cube in cubes)
     ids, names = _label_ids(folder, [pair.labels for pair in pairs if pair.labels is not None])
-    lists = {}
+    lists: dict[str, str] = {}
     for file in files:
         word = SPLIT_WORDS.get(re.split(r"[^a-z]", file.stem.lower())[0])
         if word and file.suffix.lower() in (".txt", ".csv"):
@@ -88,7 +94,20 @@ def survey(folder: Path) -> Found:
         label_ids=ids,
         class_names=names,
         split_lists=lists if {"train", "test"} <= set(lists) else {},
+        unread=tuple(unread),
     )
+
+
+def _headers(folder: Path, files: Sequence[Path]) -> tuple[list[Header], list[str]]:
+    """Headers of all arrays, and what could not be read."""
+    headers: list[Header] = []
+    unread = []
+    for file in files:
+        try:
+            headers += headers_of(folder, file)
+        except (DataError, OSError, ValueError) as error:
+            unread.append(f"{file.relative_to(folder).as_posix()}: {error}")
+    return headers, unread
 
 
 def _pair(cube: Header, flat: Sequence[Header], *, alone: bool) -> Pair:

@@ -73,6 +73,7 @@ def _lines(folder: Path, found: Found) -> list[str]:
         lines.append(f"scale: {first.scale:g}  # from the file; stored number / scale = quantity")
     else:
         lines.append(_ask("scale", "stored number / scale = quantity: 10000 for reflectance x 10000, 1 if raw"))
+    lines += [f"# not read: {' '.join(reason.split())}" for reason in found.unread]
     lines += _band_lines(found)
     lines += _image_lines(found)
     lines += _class_lines(found)
