@@ -17,7 +17,7 @@ from orchestrator.analysis.results import parse_budget, results_table
 from orchestrator.analysis.rows import ComparisonRow
 from orchestrator.analysis.summary import compare, comparison_data
 from orchestrator.analysis.terminal import comparison_notes, comparison_table
-from orchestrator.analysis.wording import METRIC_TITLES, short_count
+from orchestrator.analysis.wording import METRIC_TITLES, notes, short_count
 from orchestrator.config import METRIC_NAMES
 from orchestrator.errors import ConfigError
 from orchestrator.ledger.records import RunRow
@@ -274,6 +274,13 @@ def test_an_incomplete_cell_shows_no_number_in_the_terminal() -> None:
     assert "failed" in text
     assert "1/2" in text
     assert f"{100 * _score(runs[0]):.1f}" not in text
+
+
+def test_a_leak_that_the_audit_found_is_said() -> None:
+    rows = _compare(made_cell("in_domain/unet", (0.7, 0.8)))
+    leaking = [replace(row, audit={"own_spectrum_share": 0.4}) for row in rows]
+    assert "up to 40% of the test pixels lie inside a training neighbourhood" in " ".join(notes(leaking))
+    assert "Audit" not in " ".join(notes(rows))
 
 
 def test_a_comparison_of_nothing_says_so() -> None:

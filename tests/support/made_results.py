@@ -85,7 +85,7 @@ def made_run(
         "train_labels": 224,
         "validation_labels": 56,
         "classes_trained": 3,
-        "audit": {"overlap": 0.0},
+        "audit": {"own_spectrum_share": 0.0, "overlapping_footprint_share": 0.25, "buffer_px": 4, "leaks": False},
     }
     return RunRow(
         run_id=f"{cell}|{stage}|{seed}",
