@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from orchestrator.cli.data_init import init
 from orchestrator.cli.options import data_root_option, debug_option, json_option, load_plugins, plugin_option
-from orchestrator.cli.printing import console, print_json, styled, table
+from orchestrator.cli.printing import console, print_json, show_progress, styled, table
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import list_datasets, status
 from orchestrator.plan.facts import DatasetFacts, DatasetStatus
@@ -94,7 +94,7 @@ def fetch(names: Sequence[str], data_root: Path | None, debug: bool) -> None:  #
 
     locations = DataLocations.from_environment(data_root)
     for name in names:
-        click.echo(f"{name}: {fetch_dataset(name, locations, progress=_progress)}")
+        click.echo(f"{name}: {fetch_dataset(name, locations, progress=show_progress)}")
 
 
 @data.command()
@@ -107,7 +107,7 @@ def prepare(names: Sequence[str], data_root: Path | None, debug: bool) -> None: 
 
     locations = DataLocations.from_environment(data_root)
     for name in names:
-        click.echo(f"{name}: {prepare_dataset(name, locations)}")
+        click.echo(f"{name}: {prepare_dataset(name, locations, progress=show_progress)}")
 
 
 @data.command(
@@ -140,11 +140,6 @@ def audit(
         return
     for who, report in found:
         click.echo(f"{who}: {report.sentence()}")
-
-
-def _progress(what: str, done: int, total: int | None) -> None:
-    share = f"{done / total:4.0%}" if total else f"{done / 1e6:.0f} MB"
-    click.echo(f"\r{what}: {share}", nl=total is not None and done >= total, err=True)
 
 
 def _state(one: DatasetStatus) -> str:

@@ -7,31 +7,24 @@ from pathlib import Path
 import click
 
 from orchestrator.cli.options import debug_option
-from orchestrator.errors import ConfigError
 
 
 @click.command(
     epilog="""\b
 Example:
-  hsfm-sweep data init ~/cubes --to cubes.yaml        then answer what it asks for, in the file"""
+  hsfm-sweep data init ~/cubes        then answer what it asks for, in ~/cubes/dataset.yaml"""
 )
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--to", type=click.Path(path_type=Path), help="File to write. Default: print it.")
+@click.option("--print", "print_only", is_flag=True, help="Print the YAML instead of writing it.")
 @debug_option
-def init(folder: Path, to: Path | None, debug: bool) -> None:  # noqa: ARG001
-    """Describe your own data as one YAML file, from what is found in FOLDER; says what only you can know."""
-    from orchestrator.datasets.init import describe_folder
+def init(folder: Path, print_only: bool, debug: bool) -> None:  # noqa: ARG001
+    """Describe your own data as one YAML file, dataset.yaml in FOLDER; says what only you can know.
 
-    text, questions = describe_folder(folder)
-    if to is None:
-        click.echo(text)
-    elif to.exists():
-        raise ConfigError(f"file {to} exists; allowed: a new file; choose another with --to, or remove it")
-    else:
-        try:
-            to.write_text(text, "utf-8")
-        except OSError as error:
-            raise ConfigError(f"file {to} cannot be written ({error.strerror}); choose another with --to") from error
-        click.echo(f"wrote {to}")
-    for question in questions:
+    FOLDER holds a single scene, or cubes with label images. A grid names the file under `datasets`.
+    """
+    from orchestrator.datasets.init import draft, write_draft
+
+    found = draft(folder)
+    click.echo(found.text if print_only else f"wrote {write_draft(folder, found.text)}", nl=not print_only)
+    for question in found.questions:
         click.echo(f"to answer: {question}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
@@ -52,3 +53,10 @@ def styled(state: str) -> str:
     """A state in its colour."""
     style = STATE_STYLES.get(state, "")
     return f"[{style}]{state}[/{style}]" if style else state
+
+
+def show_progress(what: str, done: int, total: int | None) -> None:
+    """A counter on standard error that overwrites itself; only in a terminal."""
+    if sys.stderr.isatty():
+        share = f"{done / total:4.0%}" if total else f"{done / 1e6:.0f} MB"
+        click.echo(f"\r{what}: {share}", nl=total is not None and done >= total, err=True)

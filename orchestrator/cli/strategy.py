@@ -59,9 +59,8 @@ def info(name: str, plugins: Sequence[Path], as_json: bool, debug: bool) -> None
     for field, value in field_values(kind()).items():
         rows.add_row(field, escape(str(value)), escape(str(space.get(field, ""))))
     out.print(rows)
-    out.print(
-        f"regimes: {', '.join(kind.regimes)}; sees {kind().receptive_field_px} px; version {kind.implementation_version}"
-    )
+    sees = kind().receptive_field_px
+    out.print(f"regimes: {', '.join(kind.regimes)}; sees {sees} px; version {kind.implementation_version}")
     accepts = {key: value for key, value in asdict(kind.accepts).items() if value not in (None, False)}
     out.print(f"accepts: {escape(', '.join(f'{key} {_words(value)}' for key, value in accepts.items()))}")
     if kind.pretraining:
@@ -96,4 +95,7 @@ def _plain(value: Any) -> Any:
 
 
 def _words(value: Any) -> str:
-    return " to ".join(map(str, value)) if isinstance(value, tuple) and len(value) == 2 else str(value)
+    if not isinstance(value, tuple):
+        return str(value)
+    numbers = len(value) == 2 and all(isinstance(one, int | float) for one in value)
+    return (" to " if numbers else " or ").join(map(str, value))

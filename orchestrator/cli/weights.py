@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import click
 from rich.markup import escape
 
 from orchestrator.cli.options import data_root_option, debug_option, json_option
-from orchestrator.cli.printing import console, print_json, styled, table
+from orchestrator.cli.printing import console, print_json, show_progress, styled, table
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import WeightsError, unknown
-from orchestrator.plan.facts import WeightsStatus
+from orchestrator.plan.facts import SourceFile, WeightsStatus
 
 
 @click.group()
@@ -68,6 +69,27 @@ def info(name: str, data_root: Path | None, as_json: bool, debug: bool) -> None:
         if value not in (None, "", [], ()):
             rows.add_row(key, escape(str(value)))
     console().print(rows)
+
+
+@weights.command()
+@click.argument("names", nargs=-1, required=True)
+@data_root_option
+@debug_option
+def fetch(names: Sequence[str], data_root: Path | None, debug: bool) -> None:  # noqa: ARG001
+    """Download weights from their public addresses, with checksums; goes on where it was interrupted."""
+    from orchestrator.datasets.fetch import fetch_file
+    from strategies.backbones._weights import cache_path, get_spec
+
+    locations = DataLocations.from_environment(data_root)
+    for name in names:
+        one = _status(name, locations)
+        spec = get_spec(name)
+        if one.path is None and spec.url is None:
+            raise WeightsError(f"weights {name!r} have no address of their own; to get them: {one.remedy}")
+        if one.path is None and spec.url is not None:
+            source = SourceFile(path=spec.file, sha256=spec.sha256, url=spec.url)
+            fetch_file(source, spec.url, cache_path(name, locations.cache), show_progress)
+        click.echo(f"{name}: {_status(name, locations).path}")
 
 
 @weights.command()

@@ -55,7 +55,7 @@ def fetch(
                 f"dataset {name}: {source.path} has no public address; "
                 f"{definition.remedy or 'get the file by hand and put it below the data root'}"
             )
-        _fetch_file(source, address, _target(locations.fetched, source), progress)
+        fetch_file(source, address, _target(locations.fetched, source), progress)
     return locations.fetched
 
 
@@ -67,7 +67,12 @@ def _target(folder: Path, source: SourceFile) -> Path:
     return folder / path
 
 
-def _fetch_file(source: SourceFile, address: str, target: Path, progress: Progress | None) -> None:
+def fetch_file(source: SourceFile, address: str, target: Path, progress: Progress | None = None) -> None:
+    """Download one file, or go on with it; nothing is done where `target` exists.
+
+    Raises:
+        DataError: no connection, a wrong checksum, or no room to write.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(target.name + ".lock")):
