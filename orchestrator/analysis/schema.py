@@ -58,6 +58,7 @@ COLUMNS: tuple[Column, ...] = (
     *_tags(_WHOLE, "seed", "fold", "attempt"),
     *_tags(_TEXT, "split", "normalisation_scope", "selection"),
     *_scores("val"),
+    *(Column(f"val_best_{name}", pa.float64(), "metric", f"val/best_{name}") for name in METRICS),
     *_scores("test"),
     *(Column(f"headline_{name}", _REAL, "derived", name) for name in METRICS),
     Column("train_loss", _REAL, "metric", "train/loss"),

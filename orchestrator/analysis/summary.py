@@ -109,7 +109,7 @@ def _row(cell: ExpectedCell, runs: Sequence[Mapping[str, Any]], metric: str) -> 
     values = {int(run["seed"]): float(run[f"headline_{metric}"]) for run in scored}
     state, reason = _state(cell, scored, values)
     is_complete = state == "complete"
-    validation = [run[f"val_{metric}"] for run in scored]
+    validation = [_validation(run, metric) for run in scored]
     kind, budget = parse_budget(cell.label_budget)
     return ComparisonRow(
         strategy=cell.strategy,
@@ -158,6 +158,14 @@ def _state(cell: ExpectedCell, scored: Sequence[Any], values: Mapping[int, float
         state: CellState = "blocked" if cell.state == "blocked" else "failed"
         return state, cell.reason
     return "incomplete", cell.reason or f"{len(values)} of {cell.seeds} seeds finished"
+
+
+def _validation(run: Mapping[str, Any], metric: str) -> float | None:
+    """Validation score of the weights that were scored on test: the best checkpoint's, unless the last was taken."""
+    takes_last = json.loads(run["params"] or "{}").get("train.checkpoint") == "last"
+    best = None if takes_last else run[f"val_best_{metric}"]
+    score: float | None = run[f"val_{metric}"] if best is None else best
+    return score
 
 
 def _present(runs: Sequence[Mapping[str, Any]], column: str) -> list[Any]:

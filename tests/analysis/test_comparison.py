@@ -156,6 +156,14 @@ def test_the_choice_looks_at_validation_scores_only() -> None:
     assert chosen == ["in_domain/svm_rbf"]
 
 
+def test_validation_is_that_of_the_weights_that_were_tested() -> None:
+    run = made_run("in_domain/unet")
+    best = replace(run, metrics={**run.metrics, "val/miou": 0.4, "val/best_miou": 0.6})
+    last = replace(best, params={"train.checkpoint": "last"})
+    assert _compare([best])[0].validation_mean == pytest.approx(0.6)
+    assert _compare([last])[0].validation_mean == pytest.approx(0.4)
+
+
 def test_nothing_is_chosen_while_a_cell_that_can_run_is_unfinished() -> None:
     runs = made_cell("in_domain/svm_rbf", (0.7, 0.7)) + [made_run("in_domain/unet", state="failed")]
     assert not any(row.chosen for row in _compare(runs))
