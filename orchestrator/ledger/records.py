@@ -73,7 +73,7 @@ class RunRow:
     slots: tuple[str, ...]
     stage: str
     state: str
-    """finished, stopped, failed, running, superseded."""
+    """finished, stopped, failed, running, superseded, or interrupted (left RUNNING by a driver that is gone)."""
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
