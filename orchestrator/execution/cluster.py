@@ -52,6 +52,9 @@ def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacit
     os.environ.setdefault("OMP_NUM_THREADS", str(execution.cpus_per_worker))
     import ray
 
+    # Tune says at every end that it finds no result files: they are switched off, the ledger has the results.
+    for name in ("ray.tune", "ray.tune.analysis.experiment_analysis"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     is_local = not os.environ.get("RAY_ADDRESS")
     wanted = max(1, execution.groups) * world_size * execution.cpus_per_worker
     local: dict[str, Any] = {}

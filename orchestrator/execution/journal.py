@@ -82,7 +82,7 @@ class LedgerJournal:
         names = sorted({n for r in finals for n in r.scores if n.startswith(("test/", "val/best_"))})
         metrics = {n: fmean(r.scores[n] for r in finals) for n in names if all(n in r.scores for r in finals)}
         wanted = planned.seeds
-        state = "finished" if len(finals) >= wanted else "failed"
+        state = "done" if len(finals) >= wanted else "failed"
         tags = {"hsfm.finals": f"{len(finals)} of {wanted}"}
         self.ledger.set_cell(str(planned.cell_id), state=state, metrics=metrics, tags=tags)
         self._on_cell_closed(planned, slots)

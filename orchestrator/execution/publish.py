@@ -83,8 +83,9 @@ def make_mlflow_model(folder: Path, destination: Path) -> None:
         inputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, bands))]), outputs=Schema([TensorSpec(np.dtype("int64"), (-1, -1))])
     )
     shutil.rmtree(destination, ignore_errors=True)
+    example = np.zeros((8, 8, bands), dtype=np.float32)
     mlflow.pyfunc.save_model(
-        str(destination), loader_module="orchestrator.execution.saved_model", data_path=str(folder), signature=signature,
+        str(destination), input_example=example, loader_module="orchestrator.execution.saved_model", data_path=str(folder), signature=signature,
         pip_requirements=[f"hsfm-sweep=={orchestrator.__version__}"],
         metadata={k: facts[k] for k in ("strategy", "dataset", "class_names", "quantity", "scale", "key")},
     )  # fmt: skip
