@@ -135,7 +135,7 @@ def _row(cell: ExpectedCell, runs: Sequence[Mapping[str, Any]], metric: str) -> 
         seeds_expected=cell.seeds,
         mean=float(np.mean(list(values.values()))) if is_complete else None,
         spread=sample_spread(values.values()) if is_complete else None,
-        validation_mean=float(np.mean(validation)) if is_complete and None not in validation else None,
+        validation_mean=_complete_mean(validation) if is_complete else None,
         labels_train=_mean(finals, "labels_train"),
         labels_validation=_mean(finals, "labels_validation"),
         classes_trained=min(_present(finals, "classes_trained"), default=None),
@@ -166,6 +166,12 @@ def _validation(run: Mapping[str, Any], metric: str) -> float | None:
     best = None if takes_last else run[f"val_best_{metric}"]
     score: float | None = run[f"val_{metric}"] if best is None else best
     return score
+
+
+def _complete_mean(numbers: Sequence[float | None]) -> float | None:
+    """Mean; None where a number is missing."""
+    present = [number for number in numbers if number is not None]
+    return float(np.mean(present)) if present and len(present) == len(numbers) else None
 
 
 def _present(runs: Sequence[Mapping[str, Any]], column: str) -> list[Any]:
