@@ -80,15 +80,13 @@ def fetch_file(source: SourceFile, address: str, target: Path, progress: Progres
                 part = target.with_name(target.name + ".part")
                 _download(source, address, part, progress)
                 part.replace(target)
-    except urllib.error.URLError as error:
-        raise DataError(f"cannot fetch {address}: {error}; check the connection and run the command again") from error
     except OSError as error:
         raise DataError(f"cannot write {target}: {error}; set HSFM_CACHE to a writable folder with room") from error
 
 
 def _download(source: SourceFile, address: str, part: Path, progress: Progress | None) -> None:
     """Fill the partial file until it is whole and its checksum is right."""
-    started_anew = False
+    started_anew, failure = False, "the connection was cut"
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE_S * 2 ** (attempt - 1))
@@ -96,17 +94,15 @@ def _download(source: SourceFile, address: str, part: Path, progress: Progress |
             whole = _receive(address, part, source.path, progress)
         except urllib.error.HTTPError as error:
             error.close()
+            failure = f"the server says {error.code} {error.reason}"
             if error.code in GONE_FOR_GOOD:
-                raise DataError(f"cannot fetch {address}: the server says {error.code} {error.reason}") from error
+                raise DataError(f"cannot fetch {address}: {failure}; get the file by hand") from error
             continue
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            failure = error
-            if attempt == ATTEMPTS - 1:
-                raise DataError(
-                    f"cannot fetch {address}: {failure}; {_size(part)} bytes are kept; run the command again to go on"
-                ) from error
+            failure = str(error)
             continue
         if not whole:
+            failure = "the connection was cut"
             continue
         found = sha256_of(part)
         if source.sha256 in (None, found):
@@ -117,7 +113,7 @@ def _download(source: SourceFile, address: str, part: Path, progress: Progress |
             raise _wrong_checksum(address, found, source)
         started_anew = True
     raise DataError(
-        f"cannot fetch {address}: the connection was cut {ATTEMPTS} times; {_size(part)} bytes are kept; "
+        f"cannot fetch {address}: {failure} (tried {ATTEMPTS} times); {_size(part)} bytes are kept; "
         "run the command again to go on"
     )
 

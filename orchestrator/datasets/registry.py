@@ -30,7 +30,7 @@ def _packaged() -> tuple[str, ...]:
 @cache
 def _plugins() -> dict[str, str]:
     """Name and module of the data sets that installed packages offer."""
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS) if point.name not in _packaged()}
+    return {point.name: point.module for point in entry_points(group=ENTRY_POINTS) if point.name not in _packaged()}
 
 
 def list_datasets() -> tuple[str, ...]:

@@ -5,42 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from made_data import made_scene, write_yaml
 
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.store import PreparedDataset, open_prepared
-
-SETTINGS = {
-    "name": "made",
-    "domain": "remote",
-    "sensor": "a random generator",
-    "quantity": "raw",
-    "bands": 6,
-    "image_size_px": [40, 48],
-    "classes": {1: "stripes", 2: "field", 3: "rest"},
-}
-
-
-def made_scene(seed: int = 0, height: int = 40, width: int = 48, bands: int = 6) -> tuple[Any, Any]:
-    """A cube [H, W, C] uint16 and labels in stripes, a tenth of them unlabelled."""
-    generator = np.random.default_rng(seed)
-    labels = (np.add.outer(np.arange(height) // 3, np.arange(width) // 5) % 3 + 1).astype(np.uint8)
-    labels[generator.random(labels.shape) < 0.1] = 0
-    cube = generator.integers(0, 1000, (height, width, bands)) + labels[:, :, None].astype(np.int64) * 500
-    return cube.astype(np.uint16), labels
-
-
-def write_yaml(folder: Path, **changes: Any) -> Path:
-    """A data set YAML for `cube.npy` and `labels.npy` in the folder; None removes a key."""
-    settings = {**SETTINGS, "images": [{"cube": "cube.npy", "labels": "labels.npy"}], **changes}
-    path = folder / "dataset.yaml"
-    path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
-    return path
 
 
 @pytest.fixture(scope="session")

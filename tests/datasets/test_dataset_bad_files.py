@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import made_scene, write_yaml
+from made_data import made_scene, write_yaml
 
 from orchestrator.datasets import indian_pines as module
 from orchestrator.datasets.locations import DataLocations

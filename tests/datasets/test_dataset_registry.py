@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from orchestrator.datasets.registry import PLUMBING, get_definition, get_facts, 
 from orchestrator.errors import ConfigError
 
 NAMES = list_datasets()
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_six_packaged_data_sets_are_listed() -> None:
@@ -88,7 +90,7 @@ heavy = {"scipy", "pyarrow", "h5py", "torch", "ray", "mlflow", "tensorly", "tiff
 assert not heavy, heavy
 assert seconds < 1.0, seconds
 """
-    subprocess.run([sys.executable, "-c", program], check=True)
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
 
 
 def test_environment_names_the_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -96,3 +98,21 @@ def test_environment_names_the_folders(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("HSFM_CACHE", str(tmp_path / "b"))
     assert DataLocations.from_environment() == DataLocations(data_root=tmp_path / "a", cache=tmp_path / "b")
     assert DataLocations.from_environment(tmp_path / "c").data_root == tmp_path / "c"
+
+
+def test_an_installed_package_can_bring_a_data_set(tmp_path: Path) -> None:
+    """A real distribution on the path, with its entry point, in a process of its own."""
+    (tmp_path / "their_scene.py").write_text(
+        "from dataclasses import replace\nfrom orchestrator.datasets import indian_pines as base\n"
+        "FACTS = replace(base.FACTS, name='their_scene')\nread, locate = base.read, base.locate\n"
+    )
+    metadata = tmp_path / "theirs-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[hsfm_sweep.datasets]\ntheir_scene = their_scene\n")
+    program = (
+        "from orchestrator.datasets.registry import get_facts, list_datasets\n"
+        "assert 'their_scene' in list_datasets()\nassert get_facts('their_scene').num_bands == 200\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)

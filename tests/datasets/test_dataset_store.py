@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import made_scene, write_yaml
+from made_data import made_scene, write_yaml
 
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
