@@ -15,10 +15,18 @@ WIDTH_OF_FILES = 240
 STATE_STYLES = {"done": "green", "partial": "yellow", "missing": "", "blocked": "magenta", "failed": "red"}
 
 
+class Terminal(Console):
+    """A console that leaves a closed pipe to `main`, instead of ending the process with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read our output has enough, as in `| head`."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """A console on standard output."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDTH_OF_FILES)
+    found = Terminal(highlight=False)
+    return found if found.is_terminal else Terminal(highlight=False, width=WIDTH_OF_FILES)
 
 
 def print_json(value: Any) -> None:
