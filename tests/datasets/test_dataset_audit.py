@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from made_data import made_scene, write_yaml
 from test_dataset_tasks import draw
 
 from orchestrator.datasets.audit import audit
-from orchestrator.datasets.store import PreparedDataset
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.datasets.prepare import prepare
+from orchestrator.datasets.store import PreparedDataset, open_prepared
 
 
 @pytest.mark.parametrize(
@@ -66,8 +70,15 @@ def test_counts_add_up_and_are_plain_data(indian_pines: PreparedDataset) -> None
     assert "block split, 10%" in report.sentence()
 
 
-def test_classes_without_training_labels_are_named(image_set: PreparedDataset) -> None:
-    from dataclasses import replace
-
-    task = replace(draw(image_set, 1.0), classes_untrained=(2,))
-    assert audit(image_set, task, 3).classes_without_train == ("rest",)
+def test_a_class_that_never_trains_is_scored_and_named(scene_folder: Path, locations: DataLocations) -> None:
+    for name, has_rest in (("train", False), ("test", True)):
+        cube, labels = made_scene()
+        labels[labels == 3] = 3 if has_rest else 2
+        np.save(scene_folder / f"{name}.npy", cube)
+        np.save(scene_folder / f"{name}_gt.npy", labels)
+    images = [{"cube": f"{name}.npy", "labels": f"{name}_gt.npy"} for name in ("train", "test")]
+    path = write_yaml(scene_folder, images=images, split_lists={"train": ["train"], "test": ["test"]})
+    prepared = open_prepared(prepare(str(path), locations))
+    task = draw(prepared, 0.5, selection="none")
+    assert (task.scored_classes, task.classes_trained, task.classes_untrained) == ((0, 1, 2), 2, (2,))
+    assert audit(prepared, task, 3).classes_without_train == ("rest",)

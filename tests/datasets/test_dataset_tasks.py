@@ -167,7 +167,7 @@ def test_every_class_of_indian_pines_trains_and_is_tested(indian_pines: Prepared
     assert kept.sum() > 0.75 * 10249
 
 
-def test_a_class_without_train_pixels_is_told() -> None:
+def test_a_class_too_small_to_be_cut_stays_on_one_side() -> None:
     labels = np.zeros((40, 40), dtype=np.int16)
     labels[0:2, 0:2] = 1
     layout = deal_blocks(labels, 2, BlockRule(side_px=10, buffer_px=4), stream("test"))
