@@ -50,7 +50,7 @@ def bare(grid_path: str, folder: str) -> None:
 
     prepared = prepare("indian_pines", DataLocations.from_environment())
     planned = api.plan(grid_path, root=Path(folder) / "plan").cells[0]
-    seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=lambda event: "", agree=lambda error: None)
+    seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=lambda event: "", first=lambda ask: ask(), agree=lambda error: None)
     seconds = []
     for seed in range(planned.seeds):
         spec = final_spec(planned, seed, {})

@@ -91,7 +91,8 @@ class Hub:
             self._refused += 1
             return "this attempt is over"
         self._last_progress = time.time()
-        lease.events.put_nowait(event)
+        if event["kind"] != "tick":  # a tick only asks whether to go on
+            lease.events.put_nowait(event)
         return lease.is_cancelled
 
     async def finished(self, group_id: str, generation: int, lease_id: str, event: dict[str, Any]) -> None:

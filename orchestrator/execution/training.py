@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ from strategies.adaptation import count_parameters
 from strategies.objectives.segmentation import class_balanced_weights, cross_entropy
 
 IMPLEMENTATION_VERSION = 1
+TICK_STEPS = 10
+"""Every so many steps the driver may stop the run, and a checkpoint may fall due."""
+CHECKPOINT_INTERVAL_S = 300.0
 
 
 @dataclass
@@ -41,7 +44,9 @@ class Seat:
     world_size: int
     device: torch.device
     tell: Callable[[dict[str, Any]], str]
-    """Sends progress to the driver (rank 0 speaks, all ranks hear the answer); "" = go on, else why to stop."""
+    """Sends progress to the driver, from rank 0 only; answers "" to go on, else why to stop."""
+    first: Callable[[Callable[[], Any]], Any]
+    """Calls a function on rank 0 and gives every rank its value."""
     agree: Callable[[str], None]
     """Meets all ranks before the first collective; raises on every rank if one of them has an error."""
 
@@ -56,6 +61,9 @@ class Progress:
     best_step: int = 0
     best_state: dict[str, torch.Tensor] | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    loss_sum: float = 0.0
+    """Training losses since the last evaluation."""
+    loss_steps: int = 0
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
@@ -83,6 +91,7 @@ class NetworkRun:
         self.patch_px = 1 if self.is_pixelwise else self.data.largest_patch(int(self.train["patch_size"]))
         self.order = BatchOrder(num_samples=self.data.num_samples, batch_size=int(self.train["batch_size"]), seed=stream_seed(spec.seed, "batch order"))
         self.progress = Progress()
+        self._saved_at = time.monotonic()
         self.model = self._build()
         self.total_parameters, self.trained_parameters = count_parameters(self.model)
         self.groups = strategy.parameter_groups(self.model)
@@ -120,19 +129,32 @@ class NetworkRun:
         until = int(self.job["until_step"])
         before = self.progress.seconds
         while self.progress.step < until:
-            target = min(s for s in [*stops, until] if s > self.progress.step)
-            loss = self._steps(net, target, steps)
-            self._evaluate(loss)
+            target = min(s for s in [*stops, until, self.progress.step + TICK_STEPS] if s > self.progress.step)
+            self._steps(net, target, steps)
+            is_scored = target in stops or target == until
+            if is_scored:
+                self._evaluate()
             self.progress.seconds = before + time.perf_counter() - started
-            self._save()
-            reason = self.seat.tell({"kind": "progress", "step": self.progress.step, "scores": self.progress.scores})
-            if reason:
+            if reason := self._report(is_scored):
                 return {"kind": "cancelled", "reason": reason, "step": self.progress.step}
         ended = {"kind": "reached", "step": self.progress.step, "scores": dict(self.progress.scores), "facts": self.facts()}
         if self.spec.stage == "final" and self.progress.step >= steps:
             ended |= self._score_on_test()
         ended["seconds"] = before + time.perf_counter() - started
         return ended
+
+    def _report(self, is_scored: bool) -> str:
+        """Checkpoint and tell the driver after an evaluation; in between, see whether to stop or to checkpoint."""
+        if is_scored:
+            self._save()
+            event = {"kind": "progress", "step": self.progress.step, "scores": self.progress.scores}
+            return str(self.seat.first(lambda: self.seat.tell(event)))
+        reason, is_due = self.seat.first(
+            lambda: (self.seat.tell({"kind": "tick"}), time.monotonic() - self._saved_at > CHECKPOINT_INTERVAL_S)
+        )
+        if reason or is_due:
+            self._save()
+        return str(reason)
 
     def _wrap(self) -> nn.Module:
         """DDP where there is more than one rank, its gradient buckets settled by a throw-away step.
@@ -169,13 +191,12 @@ class NetworkRun:
             dist.all_reduce(labelled)
         return loss_sum * self.seat.world_size / labelled.clamp_min(1)
 
-    def _steps(self, net: nn.Module, until: int, steps: int) -> float:
-        """Optimiser steps up to `until`; the mean training loss."""
+    def _steps(self, net: nn.Module, until: int, steps: int) -> None:
+        """Optimiser steps up to `until`."""
         net.train()
-        total, first = 0.0, self.progress.step
         clip = float(self.train["gradient_clip_norm"])
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        for step in range(first, until):
+        for step in range(self.progress.step, until):
             factor = learning_rate_factor(step, steps, float(self.train["warmup_fraction"]))
             for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
                 group["lr"] = rate * factor
@@ -186,15 +207,12 @@ class NetworkRun:
             if clip > 0:
                 nn.utils.clip_grad_norm_(parameters, clip)
             self.optimizer.step()
-            total += float(loss.detach())
-        self.progress.step = until
-        mean = self._sum(np.array([total]))[0] / self.seat.world_size / (until - first)
-        if not math.isfinite(mean):
-            raise FloatingPointError(f"the training loss is {mean} at step {until}; a lower learning rate or gradient_clip_norm may help")
-        return float(mean)
+            self.progress.loss_sum += float(loss.detach())
+            self.progress.loss_steps += 1
+            self.progress.step = step + 1
 
-    def _evaluate(self, loss: float) -> None:
-        self.progress.scores = {"train/loss": loss}
+    def _evaluate(self) -> None:
+        self.progress.scores = {"train/loss": self._mean_loss()}
         is_scored = self.data.has_validation
         if is_scored:
             self._share_buffers()
@@ -207,6 +225,16 @@ class NetworkRun:
             self.progress.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
         if self.progress.best_score is not None:
             self.progress.scores[f"val/best_{self.spec.metric}"] = self.progress.best_score
+
+    def _mean_loss(self) -> float:
+        """Mean training loss since the last evaluation, over all ranks."""
+        mean = float(self._sum(np.array([self.progress.loss_sum]))[0]) / self.seat.world_size / max(1, self.progress.loss_steps)
+        self.progress.loss_sum, self.progress.loss_steps = 0.0, 0
+        if not math.isfinite(mean):
+            raise FloatingPointError(
+                f"the training loss is {mean} at step {self.progress.step}; a lower learning rate or gradient_clip_norm may help"
+            )
+        return mean
 
     def _confusion(self, side: str) -> np.ndarray:
         return confusion_of_network(
@@ -237,12 +265,12 @@ class NetworkRun:
     # ---- state
 
     def _save(self) -> None:
+        self._saved_at = time.monotonic()
+        sums = np.zeros(self.seat.world_size)
+        sums[self.seat.rank] = self.progress.loss_sum
+        loss_sums = self._sum(sums).tolist()  # each rank goes on with its own
         if self.seat.rank == 0:
-            state = {
-                "step": self.progress.step, "seconds": self.progress.seconds, "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(), "best_score": self.progress.best_score,
-                "best_step": self.progress.best_step, "best_state": self.progress.best_state, "scores": self.progress.scores,
-            }  # fmt: skip
+            state = {"loss_sums": loss_sums, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **vars(self.progress)}
             checkpoints.save(self.job["storage"], self.spec.key, int(self.job["attempt"]), state)
         if self.seat.world_size > 1:
             dist.barrier()
@@ -253,7 +281,8 @@ class NetworkRun:
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**{k: state[k] for k in ("step", "seconds", "best_score", "best_step", "best_state", "scores")})
+        self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
+        self.progress.loss_sum = state["loss_sums"][self.seat.rank]
 
     def _share_buffers(self) -> None:
         """BatchNorm statistics drift apart between ranks after the last forward pass: rank 0's count."""

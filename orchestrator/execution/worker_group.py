@@ -99,7 +99,10 @@ class _Member:
             from orchestrator.execution.estimators import run_estimator
 
             return run_estimator(spec, job, strategy) if self.rank == 0 else None
-        seat = Seat(rank=self.rank, world_size=self.world_size, device=self.device, tell=lambda e: self._tell(job, e), agree=self._agree)
+        seat = Seat(
+            rank=self.rank, world_size=self.world_size, device=self.device,
+            tell=lambda event: self._tell(job, event), first=self._from_first, agree=self._agree,
+        )  # fmt: skip
         try:
             run = NetworkRun(spec, job, strategy, seat)
         except Exception as error:
@@ -110,7 +113,7 @@ class _Member:
     # ---- words to the hub
 
     def _tell(self, job: dict[str, Any], event: dict[str, Any]) -> str:
-        return self._from_first(lambda: ray.get(self.hub.report.remote(self.group_id, self.generation, job["lease_id"], event)))
+        return str(ray.get(self.hub.report.remote(self.group_id, self.generation, job["lease_id"], event)))
 
     def _end(self, job: dict[str, Any], event: dict[str, Any]) -> None:
         ray.get(self.hub.finished.remote(self.group_id, self.generation, job["lease_id"], event))

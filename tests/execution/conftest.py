@@ -46,16 +46,18 @@ class Killed(Exception):
     """Stands for the moment of a kill -9: nothing after it runs."""
 
 
-def run_network(spec: RunSpec, prepared: Path, storage: Path, *, attempt: int = 1, until: int | None = None, die_at: int | None = None) -> Any:
+def run_network(spec: RunSpec, prepared: Path, storage: Path, *, attempt: int = 1, until: int | None = None, die_at: int | None = None, stop_at_tick: bool = False) -> Any:
     """Train one segment in this process; with `die_at`, die right after the checkpoint of that step."""
     torch.set_num_threads(1)
 
     def tell(event: dict[str, Any]) -> str:
-        if die_at is not None and event["step"] >= die_at:
+        if stop_at_tick and event["kind"] == "tick":
+            return "told to stop"
+        if die_at is not None and event.get("step", -1) >= die_at:
             raise Killed
         return ""
 
     job = {"prepared_path": str(prepared), "storage": str(storage), "attempt": attempt, "until_step": until or spec.train["steps"], "weights_path": None}
     strategy = get_strategy(spec.strategy)(**spec.fields)
-    seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=tell, agree=lambda error: None)
+    seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=tell, first=lambda ask: ask(), agree=lambda error: None)
     return NetworkRun(spec, job, strategy, seat).run()

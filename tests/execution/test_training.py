@@ -44,6 +44,15 @@ def test_a_killed_and_resumed_run_ends_bit_identical(name: str, make_spec: Any, 
     assert _same_bits(_weights(resumed), _weights(whole))
 
 
+def test_a_run_that_is_told_to_stop_between_evaluations_goes_on_bit_identical(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    spec = make_spec("in_domain/spectral_cnn", **{**SMALL, "steps": 30, "evaluations": 2})
+    whole = run_network(spec, indian_pines, tmp_path / "whole")
+    stopped = run_network(spec, indian_pines, tmp_path / "cut", stop_at_tick=True)
+    assert (stopped["kind"], stopped["step"]) == ("cancelled", 10)
+    resumed = run_network(spec, indian_pines, tmp_path / "cut", attempt=2)
+    assert resumed["scores"] == whole["scores"]
+
+
 def test_segments_up_to_a_rung_and_on_end_like_one_training(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
     spec = make_spec("in_domain/unet", stage="search", **SMALL)
     whole = run_network(spec, indian_pines, tmp_path / "whole")
@@ -109,6 +118,12 @@ def test_the_saved_model_predicts_a_raw_cube_of_another_size(make_spec: Any, ind
     assert labels.max() < 16
 
 
+def _first(ask: Any) -> Any:
+    box = [ask() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
 def _rank(rank: int, world_size: int, port: int, spec_json: dict[str, Any], prepared: str, storage: str, out: str, ready: Any) -> None:  # noqa: ARG001
     from orchestrator.execution.training import NetworkRun, Seat
     from strategies.registry import get_strategy
@@ -117,7 +132,7 @@ def _rank(rank: int, world_size: int, port: int, spec_json: dict[str, Any], prep
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     spec = RunSpec.from_json(spec_json)
     job = {"prepared_path": prepared, "storage": storage, "attempt": 1, "until_step": spec.train["steps"], "weights_path": None}
-    seat = Seat(rank=rank, world_size=world_size, device=torch.device("cpu"), tell=lambda e: "", agree=lambda e: None)
+    seat = Seat(rank=rank, world_size=world_size, device=torch.device("cpu"), tell=lambda e: "", first=_first, agree=lambda e: None)
     event = NetworkRun(spec, job, get_strategy(spec.strategy)(**spec.fields), seat).run()
     if rank == 0:
         torch.save({"scores": event["scores"]}, out)
