@@ -71,14 +71,13 @@ def view_sweep(
 
 
 def measured_step_s(records: Iterable[CellRecord]) -> dict[str, float]:
-    """Device seconds of one optimiser step, by cell id and by strategy name: medians over what the ledger holds."""
+    """Wall-clock seconds of one optimiser step, by cell id and by strategy name: medians over what the ledger holds."""
     by_name: dict[str, list[float]] = {}
     for record in records:
-        workers = int(record.tags.get("hsfm.world_size", "1"))
         for slot in record.slots.values():
             if slot.state in ("finished", "stopped") and slot.reached_step > 0 and slot.seconds > 0:
                 for name in (record.cell_id, record.tags.get("hsfm.strategy_name", "")):
-                    by_name.setdefault(name, []).append(slot.seconds * workers / slot.reached_step)
+                    by_name.setdefault(name, []).append(slot.seconds / slot.reached_step)
     return {name: median(values) for name, values in by_name.items() if name}
 
 

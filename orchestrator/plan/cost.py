@@ -47,12 +47,13 @@ def step_seconds(planned: PlannedCell, reference_step_s: float, measured_s: Mapp
     Args:
         planned: the cell.
         reference_step_s: the strategy's own value.
-        measured_s: device seconds of a step by cell id, or by strategy name where the cell itself never ran.
+        measured_s: wall-clock seconds of a step by cell id, or by strategy name where the cell itself never ran.
     """
+    workers = int(planned.train["world_size"])
     for name in (planned.cell_id, planned.cell.strategy.name):
         if name is not None and name in measured_s:
-            return measured_s[name], True
-    return reference_step_s * int(planned.train["world_size"]), False
+            return measured_s[name] * workers, True
+    return reference_step_s * workers, False
 
 
 def device_seconds(planned: PlannedCell, search: SearchConfig, step_s: float, counted: Tally) -> tuple[float, float]:

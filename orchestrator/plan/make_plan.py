@@ -44,7 +44,7 @@ def make_plan(
         weights_status: status of the pretrained weights, by their name in the weights registry.
         records: state of the slots that the ledger knows, by cell id.
         groups: worker groups to assume; None = as many as the grid asks for or `cpus` hold.
-        measured_s: device seconds of one optimiser step, by cell id or strategy name.
+        measured_s: wall-clock seconds of one optimiser step, by cell id or strategy name.
         cpus: CPUs of the machine; None where the cluster is not known yet.
 
     Raises:

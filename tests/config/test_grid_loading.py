@@ -66,8 +66,9 @@ def test_an_overriding_list_replaces_the_grids(grid_file: Path) -> None:
     assert load_grid(str(grid_file), ["strategies=[in_domain/svm_rbf]"]).strategies == ["in_domain/svm_rbf"]
 
 
-def test_an_override_can_name_an_entry_of_a_list() -> None:
-    grid = load_grid("quick", ["blocks[0].optional=false", "blocks[0].train.steps=7"])
+def test_an_override_can_name_an_entry_of_a_list(grid_file: Path) -> None:
+    block = "blocks=[{strategies: [a], datasets: [b], label_budgets: [1], optional: true}]"
+    grid = load_grid(str(grid_file), [block, "blocks[0].optional=false", "blocks[0].train.steps=7"])
     assert not grid.blocks[0].optional
     assert grid.blocks[0].train == {"steps": 7}
 

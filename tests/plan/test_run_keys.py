@@ -140,4 +140,7 @@ def test_without_a_search_its_settings_are_no_part_of_the_cell() -> None:
 
 
 def test_the_versions_in_keys_are_those_of_the_modules() -> None:
+    from orchestrator.execution import training
+
     assert IMPLEMENTATION["metrics"] == metrics.IMPLEMENTATION_VERSION
+    assert IMPLEMENTATION["training"] == training.IMPLEMENTATION_VERSION
