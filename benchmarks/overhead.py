@@ -44,17 +44,31 @@ def bare(grid_path: str, folder: str) -> None:
     from orchestrator import api
     from orchestrator.datasets.locations import DataLocations
     from orchestrator.datasets.prepare import prepare
-    from orchestrator.execution.training import NetworkRun, Seat
+    from orchestrator.execution.seat import Seat
+    from orchestrator.execution.training import NetworkRun
     from orchestrator.plan.slots import final_spec
     from strategies.registry import get_strategy
 
     prepared = prepare("indian_pines", DataLocations.from_environment())
     planned = api.plan(grid_path, root=Path(folder) / "plan").cells[0]
-    seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=lambda event: "", first=lambda ask: ask(), agree=lambda error: None)
+    seat = Seat(
+        rank=0,
+        world_size=1,
+        device=torch.device("cpu"),
+        tell=lambda _: "",
+        first=lambda ask: ask(),
+        agree=lambda _: None,
+    )
     seconds = []
     for seed in range(planned.seeds):
         spec = final_spec(planned, seed, {})
-        job = {"prepared_path": str(prepared), "storage": folder, "attempt": 1, "until_step": spec.train["steps"], "weights_path": None}
+        job = {
+            "prepared_path": str(prepared),
+            "storage": folder,
+            "attempt": 1,
+            "until_step": spec.train["steps"],
+            "weights_path": None,
+        }
         started = time.perf_counter()
         event = NetworkRun(spec, job, get_strategy(spec.strategy)(**spec.fields), seat).run()
         seconds.append(time.perf_counter() - started)
@@ -63,7 +77,9 @@ def bare(grid_path: str, folder: str) -> None:
 
 def _bare_seconds(grid: Path, folder: Path) -> list[float]:
     command = [sys.executable, __file__, "--bare", str(grid), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     return json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
 
 
@@ -78,7 +94,7 @@ def measure(seconds: float, runs: int, folder: Path) -> None:
     per_step = _bare_seconds(_grid(trial_steps * 2, 2, folder), folder / "calibration")[-1] / (trial_steps * 2)
     grid = _grid(max(4, round(seconds / per_step)), runs, folder)
     loop = sum(_bare_seconds(grid, folder / "bare"))
-    outcome = api.run(str(grid), root=folder / "sweeps", console=Console(file=open(os.devnull, "w")))
+    outcome = api.run(str(grid), root=folder / "sweeps", console=Console(quiet=True))
     timing = outcome.timing
     if timing is None or outcome.exit_code:
         raise SystemExit(f"the sweep did not finish: {outcome.failed or outcome.stop_reason}")

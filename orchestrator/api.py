@@ -19,13 +19,18 @@ from orchestrator.datasets.locations import DataLocations
 from orchestrator.plan.planned import Plan
 
 if TYPE_CHECKING:
-    from orchestrator.execution.sweep import SweepOutcome
+    from orchestrator.execution.outcome import SweepOutcome
 
 DEFAULT_ROOT = Path("hsfm_sweeps")
 
 
 def plan(
-    grid: str | GridConfig, overrides: Sequence[str] = (), *, data_root: Path | None = None, root: Path = DEFAULT_ROOT, tracking_uri: str | None = None
+    grid: str | GridConfig,
+    overrides: Sequence[str] = (),
+    *,
+    data_root: Path | None = None,
+    root: Path = DEFAULT_ROOT,
+    tracking_uri: str | None = None,
 ) -> Plan:
     """Every cell of a grid with its state, reason, runs and estimated cost. Starts nothing.
 
@@ -40,7 +45,9 @@ def plan(
         ConfigError: an unknown name, or a value that is not allowed.
     """
     loaded = grid if isinstance(grid, GridConfig) else load_grid(grid, overrides)
-    return build_plan(loaded, DataLocations.from_environment(data_root), root, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"))
+    return build_plan(
+        loaded, DataLocations.from_environment(data_root), root, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    )
 
 
 def run(
@@ -68,7 +75,9 @@ def run(
     loaded = grid if isinstance(grid, GridConfig) else load_grid(grid, overrides)
     locations = DataLocations.from_environment(data_root)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return run_sweep(loaded, locations, root, uri, retry_failed=retry_failed, plugins=plugins, console=console or Console())
+    return run_sweep(
+        loaded, locations, root, uri, retry_failed=retry_failed, plugins=plugins, console=console or Console()
+    )
 
 
 def run_sweep(
@@ -95,8 +104,12 @@ def run_sweep(
             console.print(f"[dim]{line}[/dim]")
         view = view_sweep(grid, locations, sweep_root, tracking_uri)
         storage = grid.execution.storage_path or str(folder / "checkpoints")
-        paths = Paths(prepared=_prepared_paths(view, locations), weights=_weights_paths(view, locations), storage=storage)
-        outcome = run_plan(view.plan, ledger, paths, folder, console=console, plugins=plugins, retry_failed=retry_failed)
+        paths = Paths(
+            prepared=_prepared_paths(view, locations), weights=_weights_paths(view, locations), storage=storage
+        )
+        outcome = run_plan(
+            view.plan, ledger, paths, folder, console=console, plugins=plugins, retry_failed=retry_failed
+        )
         ledger.flush(300)
         after = view_sweep(grid, locations, sweep_root, tracking_uri).plan
         files = write_report(ledger, after, folder / "report", console=console)
@@ -106,7 +119,9 @@ def run_sweep(
     return outcome
 
 
-def _prepare(grid: GridConfig, locations: DataLocations, sweep_root: Path, tracking_uri: str | None, console: Console) -> None:
+def _prepare(
+    grid: GridConfig, locations: DataLocations, sweep_root: Path, tracking_uri: str | None, console: Console
+) -> None:
     """Prepare the data sets of cells that can run; a damaged file stops only its own cells."""
     from orchestrator.datasets.prepare import prepare
     from orchestrator.errors import DataError
@@ -135,6 +150,10 @@ def _weights_paths(view: SweepView, locations: DataLocations) -> dict[str, str]:
     found: dict[str, str] = {}
     for cell in view.plan.cells:
         pretraining = used_pretraining(instantiate(cell.cell.strategy))
-        if pretraining is not None and cell.state != "blocked" and (path := weights_status(pretraining.weights, locations).path):
+        if (
+            pretraining is not None
+            and cell.state != "blocked"
+            and (path := weights_status(pretraining.weights, locations).path)
+        ):
             found[cell.cell.strategy.name] = path
     return found

@@ -40,7 +40,12 @@ def write_report(ledger: Ledger, plan: Plan, out: Path, *, console: Console, pub
 
     table = results_table(run_rows(ledger))
     rows = compare(table, metric=plan.search.metric, expected=expected_cells(plan))
-    sweep = {"name": plan.name, "description": plan.grid.description, "search": asdict(plan.search), "seeds": plan.grid.seeds}
+    sweep = {
+        "name": plan.name,
+        "description": plan.grid.description,
+        "search": asdict(plan.search),
+        "seeds": plan.grid.seeds,
+    }
     files = [
         write_parquet(table, out / PARQUET, comparison=comparison_data(rows), sweep=sweep),
         write_csv(table, out / CSV),

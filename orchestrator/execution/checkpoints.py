@@ -65,7 +65,8 @@ def load_newest(storage: str, key: str, map_location: str = "cpu") -> dict[str, 
             continue
         if state.get("key") != key:
             raise ExecutionError(
-                f"{path} is a checkpoint of run {state.get('key')!r}, not of {key!r}; move it out of the way and start again"
+                f"{path} is a checkpoint of run {state.get('key')!r}, not of {key!r}; "
+                "move it out of the way and start again"
             )
         if newest is None or state["step"] >= newest["step"]:
             newest = state
@@ -77,7 +78,12 @@ def _read(system: fs.FileSystem, path: str, map_location: str) -> dict[str, Any]
         data = stream.read()
     try:
         state = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):  # torn file: torch has no exception of its own for it
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        pickle.UnpicklingError,
+    ):  # torn file: torch has no exception of its own for it
         return None
     return state if isinstance(state, dict) and state.get("format") == FORMAT else None
 

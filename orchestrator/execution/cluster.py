@@ -60,15 +60,23 @@ def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacit
     local: dict[str, Any] = {}
     if is_local:
         # More groups than cores may be asked for (tests do); Ray then counts what was asked for, not what is there.
-        local = {"num_cpus": max(os.cpu_count() or 1, wanted if execution.groups else 1), "include_dashboard": False, "resources": {DRIVER_RESOURCE: 1000}}
+        local = {
+            "num_cpus": max(os.cpu_count() or 1, wanted if execution.groups else 1),
+            "include_dashboard": False,
+            "resources": {DRIVER_RESOURCE: 1000},
+        }
         local["object_store_memory"] = 200 * 1024 * 1024
     names = [*_QUIET, "OMP_NUM_THREADS", "HSFM_DATA_ROOT", "HSFM_CACHE", "PYTHONPATH"]
     ray.init(
-        namespace="hsfm-sweep", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False,
-        runtime_env={"env_vars": {n: os.environ[n] for n in names if n in os.environ}}, **local,
-    )  # fmt: skip
+        namespace="hsfm-sweep",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+        runtime_env={"env_vars": {n: os.environ[n] for n in names if n in os.environ}},
+        **local,
+    )
     try:
-        total = ray.cluster_resources()
+        total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield Capacity(total.get("CPU", 0), total.get("GPU", 0), DRIVER_RESOURCE in total, is_local)
     finally:
         ray.shutdown()
@@ -109,11 +117,23 @@ def group_count(execution: ExecutionConfig, capacity: Capacity, world_size: int)
 class WorkerGroups:
     """Keeps `count` resident groups alive, each a `TorchTrainer.fit()` in a thread of its own."""
 
-    def __init__(self, execution: ExecutionConfig, capacity: Capacity, *, count: int, world_size: int, folder: Path, plugins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        execution: ExecutionConfig,
+        capacity: Capacity,
+        *,
+        count: int,
+        world_size: int,
+        folder: Path,
+        plugins: Sequence[str] = (),
+    ) -> None:
         self._execution, self._capacity, self._world_size, self._folder = execution, capacity, world_size, folder
         self._plugins = list(plugins)
         self.errors: dict[str, str] = {}
-        self._threads = [threading.Thread(target=self._fit, args=(f"group-{i}",), daemon=True, name=f"group-{i}") for i in range(count)]
+        self._threads = [
+            threading.Thread(target=self._fit, args=(f"group-{i}",), daemon=True, name=f"group-{i}")
+            for i in range(count)
+        ]
 
     def start(self) -> None:
         import ray.train.torch  # noqa: F401  here once: two threads that import it at the same time trip over each other
@@ -133,81 +153,33 @@ class WorkerGroups:
             self.errors[group_id] = f"{type(error).__name__}: {str(error)[:500]}"
 
     def _trainer(self, group_id: str) -> Any:
-        from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+        from ray.train import LoggingConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
+
+        from ray.train.v2.api.config import FailureConfig, RunConfig
 
         from orchestrator.execution.worker_group import group_loop
 
         gpus = gpus_per_worker(self._execution, self._capacity)
         threads = self._execution.cpus_per_worker
         resources = {"CPU": float(threads)} | ({"GPU": gpus} if gpus else {})
-        config = {"group_id": group_id, "threads": threads, "recycle_after_runs": self._execution.recycle_after_runs, "plugins": self._plugins}
+        config = {
+            "group_id": group_id,
+            "threads": threads,
+            "recycle_after_runs": self._execution.recycle_after_runs,
+            "plugins": self._plugins,
+        }
         return TorchTrainer(
-            group_loop, train_loop_config=config, torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            scaling_config=ScalingConfig(num_workers=self._world_size, use_gpu=bool(gpus), resources_per_worker=resources),
+            group_loop,
+            train_loop_config=config,
+            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+            scaling_config=ScalingConfig(
+                num_workers=self._world_size, use_gpu=bool(gpus), resources_per_worker=resources
+            ),
             run_config=RunConfig(
-                name=f"{group_id}-{os.getpid()}", storage_path=str(self._folder),
+                name=f"{group_id}-{os.getpid()}",
+                storage_path=str(self._folder),
                 failure_config=FailureConfig(max_failures=-1, controller_failure_limit=30),
                 logging_config=LoggingConfig(log_level="ERROR"),
             ),
-        )  # fmt: skip
-
-
-class Watchdog:
-    """Looks at the hub every second; when nothing moves any more it says why and ends the wait."""
-
-    def __init__(self, hub: Any, groups: WorkerGroups, execution: ExecutionConfig, stop: Any) -> None:
-        self._hub, self._groups, self._execution, self._stop = hub, groups, execution, stop
-        self._over = threading.Event()
-        self.condition: dict[str, Any] = {}
-        self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def end(self) -> None:
-        self._over.set()
-
-    def _watch(self) -> None:
-        import ray
-
-        silent = 0
-        while not self._over.wait(1.0):
-            try:
-                self.condition = ray.get(self._hub.condition.remote(), timeout=20)
-                silent = 0
-            except ray.exceptions.RayError as error:
-                silent += 1
-                if silent >= 3:
-                    self._stop(f"the Ray cluster does not answer any more ({type(error).__name__}); start the same command again to go on", hard=True)
-                    return
-                continue
-            if diagnosis := self._diagnose():
-                self._stop(diagnosis, hard=True)
-                return
-            self._limit_runs()
-
-    def _limit_runs(self) -> None:
-        limit = self._execution.run_time_limit_s
-        for lease_id, seconds in self.condition["leases"].items() if limit else ():
-            if seconds > limit:
-                self._hub.cancel.remote(lease_id, f"time limit: {seconds:.0f} s is over execution.run_time_limit_s={limit:g}")
-
-    def _diagnose(self) -> str:
-        import ray
-
-        dead = {g: n for g, n in self.condition["fruitless_restarts"].items() if n >= 5}
-        if dead:
-            return f"worker groups {sorted(dead)} died {max(dead.values())} times without finishing a run; see the Ray logs of their workers"
-        if self._groups.errors:
-            return f"worker groups ended: {self._groups.errors}"
-        idle_s = self.condition["idle_for_s"]
-        if idle_s < self._execution.stall_timeout_s:
-            return ""
-        free = {k: v for k, v in ray.available_resources().items() if k in ("CPU", "GPU", DRIVER_RESOURCE)}
-        return (
-            f"no progress for {idle_s:.0f} s (execution.stall_timeout_s): groups {self.condition['groups']}, runs in flight "
-            f"{sorted(self.condition['leases'])}, free resources {free} of {ray.cluster_resources()}"
         )
-
-

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.execution.evaluation import count_units, test_evaluation, validation_scores
+from orchestrator.execution.evaluation import count_units, score_test, validation_scores
 from orchestrator.execution.run_data import IGNORED, RunData, model_facts
 from orchestrator.execution.saved_model import save_estimator
 from orchestrator.execution.streams import stream_seed
@@ -27,17 +27,28 @@ def run_estimator(spec: RunSpec, job: dict[str, Any], strategy: Any) -> dict[str
         if f"val/{spec.metric}" in scores:
             scores[f"val/best_{spec.metric}"] = scores[f"val/{spec.metric}"]
     ended: dict[str, Any] = {
-        "kind": "reached", "step": int(job["until_step"]), "scores": scores,
+        "kind": "reached",
+        "step": int(job["until_step"]),
+        "scores": scores,
         "facts": {
-            "parameters_total": None, "parameters_trained": None, "bands_used": data.prepared.facts.num_bands, "device": "cpu",
-            "train_labels": data.task.train_count, "validation_labels": data.task.validation_count,
-            "classes_trained": data.task.classes_trained, "best_step": int(job["until_step"]),
+            "parameters_total": None,
+            "parameters_trained": None,
+            "bands_used": data.prepared.facts.num_bands,
+            "device": "cpu",
+            "train_labels": data.task.train_count,
+            "validation_labels": data.task.validation_count,
+            "classes_trained": data.task.classes_trained,
+            "best_step": int(job["until_step"]),
         },
-    }  # fmt: skip
+    }
     if spec.stage == "final":
-        test_scores, evaluation = test_evaluation(_confusion(strategy, model, data, "test"), data)
+        test_scores, evaluation = score_test(
+            _confusion(strategy, model, data, "test"), data, strategy.receptive_field_px
+        )
         ended |= {"scores": {**scores, **test_scores}, "evaluation": evaluation}
-        ended["model_folder"] = save_estimator(job["storage"], spec.key, features, labels, {**model_facts(data, spec), "seed": seed})
+        ended["model_folder"] = save_estimator(
+            job["storage"], spec.key, features, labels, {**model_facts(data, spec), "seed": seed}
+        )
     ended["seconds"] = time.perf_counter() - started
     return ended
 
@@ -63,5 +74,7 @@ def _confusion(strategy: Any, model: Any, data: RunData, side: str) -> np.ndarra
         features = strategy.features(data.normalised(piece.image, piece.rows, piece.columns), visible)[scored]
         predicted = np.asarray(strategy.predict(model, features), dtype=np.int64)
         units = piece.units_HW[scored].astype(np.int64) if side == "test" else np.zeros(len(predicted), dtype=np.int64)
-        total += count_units(units, piece.labels_HW[scored], predicted, num_units=num_units, num_classes=data.num_classes)
+        total += count_units(
+            units, piece.labels_HW[scored], predicted, num_units=num_units, num_classes=data.num_classes
+        )
     return total

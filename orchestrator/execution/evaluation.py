@@ -10,12 +10,15 @@ import torch
 from torch import nn
 
 from orchestrator import metrics
+from orchestrator.datasets.audit import audit
 from orchestrator.execution.run_data import IGNORED, RunData
 
 PIXELS_A_CHUNK = 1024
 
 
-def count_units(units: np.ndarray, target: np.ndarray, predicted: np.ndarray, *, num_units: int, num_classes: int) -> np.ndarray:
+def count_units(
+    units: np.ndarray, target: np.ndarray, predicted: np.ndarray, *, num_units: int, num_classes: int
+) -> np.ndarray:
     """Confusion matrices `[num_units, K, K]`, rows = target, from flat arrays."""
     flat = (units * num_classes + target) * num_classes + predicted
     return np.bincount(flat, minlength=num_units * num_classes**2).reshape(num_units, num_classes, num_classes)
@@ -52,27 +55,39 @@ def confusion_of_network(
                 with autocast():
                     predicted = model(x_BCHW)[0].argmax(0).cpu().numpy()[scored]
             units = units if side == "test" else np.zeros_like(units)
-            total += count_units(units.astype(np.int64), target, predicted, num_units=num_units, num_classes=data.num_classes)
+            total += count_units(
+                units.astype(np.int64), target, predicted, num_units=num_units, num_classes=data.num_classes
+            )
     return total
 
 
-def _predict_pixels(model: nn.Module, spectra_NC: np.ndarray, device: torch.device, autocast: Callable[[], Any]) -> np.ndarray:
+def _predict_pixels(
+    model: nn.Module, spectra_NC: np.ndarray, device: torch.device, autocast: Callable[[], Any]
+) -> np.ndarray:
     parts = []
     for start in range(0, len(spectra_NC), PIXELS_A_CHUNK):
-        x_BCHW = torch.from_numpy(np.ascontiguousarray(spectra_NC[start : start + PIXELS_A_CHUNK]))[:, :, None, None].to(device)
+        x_BCHW = torch.from_numpy(np.ascontiguousarray(spectra_NC[start : start + PIXELS_A_CHUNK]))[
+            :, :, None, None
+        ].to(device)
         with autocast():
             parts.append(model(x_BCHW).argmax(1).flatten().cpu().numpy())
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 
 def validation_scores(confusion: np.ndarray, data: RunData) -> dict[str, float]:
-    """"val/..." scores over the classes that have validation labels."""
+    """Scores `val/...` over the classes that have validation labels."""
     present = tuple(c for c in data.task.scored_classes if confusion[0, c].sum() > 0)
     return {f"val/{name}": value for name, value in metrics.scores(confusion[0], present).items()}
 
 
-def test_evaluation(confusion: np.ndarray, data: RunData) -> tuple[dict[str, float], dict[str, Any]]:
-    """"test/..." scores over the split's scored classes, and the matrices behind them, for the ledger."""
+def score_test(
+    confusion: np.ndarray, data: RunData, receptive_field_px: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Scores `test/...` over the split's scored classes, and what is behind them, for the ledger.
+
+    The evaluation holds the confusion matrix of every test image or block, and the audit of how far this run's
+    training and test labels are apart, for the neighbourhood that the strategy looks at.
+    """
     facts, task = data.prepared.facts, data.task
     whole = confusion.sum(0)
     scores = {f"test/{name}": value for name, value in metrics.scores(whole, task.scored_classes).items()}
@@ -80,9 +95,15 @@ def test_evaluation(confusion: np.ndarray, data: RunData) -> tuple[dict[str, flo
         headline = tuple(c for c in task.scored_classes if facts.class_names[c] in facts.headline_classes)
         scores["test/headline_miou"] = metrics.scores(whole, headline)["miou"]
     evaluation = {
-        "class_names": list(facts.class_names), "scored_classes": list(task.scored_classes),
+        "class_names": list(facts.class_names),
+        "scored_classes": list(task.scored_classes),
         "headline_classes": list(facts.headline_classes) if facts.headline_classes else None,
-        "units": [{"name": n, "confusion": c.tolist()} for n, c in zip(task.unit_names, confusion, strict=True) if c.any()],
-        "train_labels": task.train_count, "validation_labels": task.validation_count, "classes_trained": task.classes_trained,
-    }  # fmt: skip
+        "units": [
+            {"name": n, "confusion": c.tolist()} for n, c in zip(task.unit_names, confusion, strict=True) if c.any()
+        ],
+        "train_labels": task.train_count,
+        "validation_labels": task.validation_count,
+        "classes_trained": task.classes_trained,
+        "audit": audit(data.prepared, task, receptive_field_px).to_json(),
+    }
     return scores, evaluation

@@ -65,7 +65,10 @@ class Hub:
         former = self._groups.get(group_id)
         generation = former.generation + 1 if former else 0
         if former and former.lease_id:
-            self._end(former.lease_id, {"kind": "lost", "reason": f"worker group {group_id} generation {former.generation} died"})
+            self._end(
+                former.lease_id,
+                {"kind": "lost", "reason": f"worker group {group_id} generation {former.generation} died"},
+            )
         if former and not former.finished_runs:
             self._fruitless[group_id] += 1
         group = self._groups[group_id] = _Group(generation=generation, pids=pids, host=host)
@@ -161,7 +164,10 @@ class Hub:
         """What the watchdog and the progress table look at."""
         return {
             "idle_for_s": time.time() - self._last_progress,
-            "groups": {g: {"generation": v.generation, "lease": v.lease_id, "pids": v.pids, "host": v.host} for g, v in self._groups.items()},
+            "groups": {
+                g: {"generation": v.generation, "lease": v.lease_id, "pids": v.pids, "host": v.host}
+                for g, v in self._groups.items()
+            },
             "fruitless_restarts": dict(self._fruitless),
             "refused": self._refused,
             "gaps_s": self._gaps,
@@ -198,8 +204,12 @@ class Hub:
 
 def start_hub() -> Any:
     """Start the hub on the node of the calling driver; a handle to it."""
-    node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(Hub).options(name=HUB_NAME, namespace=NAMESPACE, num_cpus=0, max_concurrency=10_000, scheduling_strategy=node)
+    node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+        ray.get_runtime_context().get_node_id(), soft=False
+    )
+    actor = ray.remote(Hub).options(
+        name=HUB_NAME, namespace=NAMESPACE, num_cpus=0, max_concurrency=10_000, scheduling_strategy=node
+    )
     return actor.remote()
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from orchestrator.execution.sweep_state import Segment
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import Ledger
-from orchestrator.execution.sweep_state import Segment
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.run_spec import RunSpec
 
@@ -21,7 +21,13 @@ class LedgerJournal:
     """The sweep's `Journal` on MLflow. Every call appends to the spool and returns."""
 
     def __init__(
-        self, ledger: Ledger, *, logs: Path, provenance: Mapping[str, str], on_run_closed: Callable[[str, str], None], on_cell_closed: Housekeeping
+        self,
+        ledger: Ledger,
+        *,
+        logs: Path,
+        provenance: Mapping[str, str],
+        on_run_closed: Callable[[str, str], None],
+        on_cell_closed: Housekeeping,
     ) -> None:
         self.ledger, self.logs, self.provenance = ledger, logs, dict(provenance)
         self._on_run_closed, self._on_cell_closed = on_run_closed, on_cell_closed
@@ -39,10 +45,16 @@ class LedgerJournal:
             return
         spec = segment.spec
         tags = {**cell_tags(planned), **self.provenance, **run_tags(spec), "hsfm.log": str(self.log_path(spec.key))}
-        params = {**{f"strategy.{k}": v for k, v in spec.fields.items()}, **{f"train.{k}": v for k, v in spec.train.items()}, **factors(planned, spec)}
+        params = {
+            **{f"strategy.{k}": v for k, v in spec.fields.items()},
+            **{f"train.{k}": v for k, v in spec.train.items()},
+            **factors(planned, spec),
+        }
         name = f"{segment.slot} · {planned.cell}"
         self.ledger.start_run(spec.key, segment.cell_id, name, segment.attempt, list(slots), tags, params)
-        self.ledger.log_input(spec.key, spec.dataset, spec.dataset_digest, f"{spec.stage} {spec.label_budget} fold {spec.fold}")
+        self.ledger.log_input(
+            spec.key, spec.dataset, spec.dataset_digest, f"{spec.stage} {spec.label_budget} fold {spec.fold}"
+        )
         self._log(spec.key, f"attempt {segment.attempt} of {name}: {dict(spec.fields)}")
 
     def progressed(self, segment: Segment, step: int, scores: Mapping[str, float]) -> None:
@@ -54,7 +66,11 @@ class LedgerJournal:
         facts = event.get("facts") or {}
         metrics = {k: v for k, v in record.scores.items() if k.startswith("test/")}
         metrics |= {"cost/device_s": record.seconds * self._world_size(planned), "cost/wall_s": record.seconds}
-        for name, metric in (("train_labels", "labels/train"), ("validation_labels", "labels/validation"), ("classes_trained", "labels/classes_trained")):
+        for name, metric in (
+            ("train_labels", "labels/train"),
+            ("validation_labels", "labels/validation"),
+            ("classes_trained", "labels/classes_trained"),
+        ):
             if facts.get(name) is not None:
                 metrics[metric] = float(facts[name])
         if evaluation := event.get("evaluation"):
@@ -71,7 +87,8 @@ class LedgerJournal:
         for name, value in (("hsfm.stop_reason", record.stop_reason), ("hsfm.error", record.error)):
             if value:
                 tags[name] = value
-        self.ledger.end_run(key, record.state, tags)
+        if record.state != "running":  # a closed run never is; the type does not know
+            self.ledger.end_run(key, record.state, tags)
         self._on_run_closed(key, record.slot)
 
     def superseded(self, planned: PlannedCell, record: SlotRecord) -> None:  # noqa: ARG002
@@ -102,9 +119,15 @@ class LedgerJournal:
 def factors(planned: PlannedCell, spec: RunSpec) -> dict[str, Any]:
     """The grid's factors as params, for MLflow's parallel coordinates (which know no tags)."""
     return {
-        "strategy": planned.cell.strategy.label, "dataset": spec.dataset, "label_budget": str(spec.label_budget),
-        "stage": spec.stage, "seed": spec.seed, "fold": spec.fold, "split": spec.split, "selection": spec.selection,
-    }  # fmt: skip
+        "strategy": planned.cell.strategy.label,
+        "dataset": spec.dataset,
+        "label_budget": str(spec.label_budget),
+        "stage": spec.stage,
+        "seed": spec.seed,
+        "fold": spec.fold,
+        "split": spec.split,
+        "selection": spec.selection,
+    }
 
 
 def cell_tags(planned: PlannedCell) -> dict[str, str]:
@@ -112,19 +135,36 @@ def cell_tags(planned: PlannedCell) -> dict[str, str]:
     choice, template = planned.cell.strategy, planned.template
     assert template is not None
     return {
-        "hsfm.cell": str(planned.cell_id), "hsfm.cell_name": str(planned.cell), "hsfm.strategy": choice.label,
-        "hsfm.strategy_name": choice.name, "hsfm.family": choice.family, "hsfm.regime": str(choice.fields.get("regime", "")),
-        "hsfm.init": str(choice.fields.get("init", "")), "hsfm.control_of": choice.control_of or "",
-        "hsfm.transfer": planned.transfer, "hsfm.leakage": planned.leakage, "hsfm.dataset": planned.cell.dataset,
-        "hsfm.label_budget": str(planned.cell.label_budget), "hsfm.split": template.split, "hsfm.selection": template.selection,
-        "hsfm.normalisation_scope": str(template.train.get("normalisation_scope", "")), "hsfm.optional": str(planned.optional).lower(),
-        "hsfm.labels": planned.facts.labels, "hsfm.licence": planned.facts.licence or "not stated",
-    }  # fmt: skip
+        "hsfm.cell": str(planned.cell_id),
+        "hsfm.cell_name": str(planned.cell),
+        "hsfm.strategy": choice.label,
+        "hsfm.strategy_name": choice.name,
+        "hsfm.family": choice.family,
+        "hsfm.regime": str(choice.fields.get("regime", "")),
+        "hsfm.init": str(choice.fields.get("init", "")),
+        "hsfm.control_of": ", ".join(choice.control_of or ()),
+        "hsfm.transfer": planned.transfer,
+        "hsfm.leakage": planned.leakage,
+        "hsfm.dataset": planned.cell.dataset,
+        "hsfm.label_budget": str(planned.cell.label_budget),
+        "hsfm.split": template.split,
+        "hsfm.selection": template.selection,
+        "hsfm.normalisation_scope": str(template.train.get("normalisation_scope", "")),
+        "hsfm.optional": str(planned.optional).lower(),
+        "hsfm.labels": planned.facts.labels,
+        "hsfm.licence": planned.facts.licence or "not stated",
+    }
 
 
 def run_tags(spec: RunSpec) -> dict[str, str]:
     """The factors that only a run has."""
-    return {"hsfm.key": spec.key, "hsfm.stage": spec.stage, "hsfm.seed": str(spec.seed), "hsfm.fold": str(spec.fold)}
+    return {
+        "hsfm.dataset_digest": spec.dataset_digest,
+        "hsfm.key": spec.key,
+        "hsfm.stage": spec.stage,
+        "hsfm.seed": str(spec.seed),
+        "hsfm.fold": str(spec.fold),
+    }
 
 
 def class_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
@@ -138,4 +178,6 @@ def class_metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
     whole = np.sum([np.asarray(u["confusion"]) for u in evaluation["units"]], axis=0)
     per_class = metrics.per_class(whole, tuple(evaluation["scored_classes"]))
     names = evaluation["class_names"]
-    return {f"test_iou/{re.sub(r'[^A-Za-z0-9_. /-]', '_', names[c])}": v["iou"] for c, v in per_class.items() if "iou" in v}
+    return {
+        f"test_iou/{re.sub(r'[^A-Za-z0-9_. /-]', '_', names[c])}": v["iou"] for c, v in per_class.items() if "iou" in v
+    }

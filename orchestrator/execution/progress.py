@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.execution.sweep_state import SELECTION, SweepState
+from orchestrator.execution.cell_state import SELECTION, CellState
+from orchestrator.execution.sweep_state import SweepState
 
 if TYPE_CHECKING:
     from orchestrator.execution.journal import LedgerJournal
@@ -32,7 +33,7 @@ class Progress:
         self._state, self._journal, self._console, self._groups = state, journal, console, groups
         self._started = time.time()
         self._over = threading.Event()
-        self._done_at_start = self._counts()["closed"]
+        self._left_at_start_s = self._counts()["left_s"]
         self._thread = threading.Thread(target=self._run, daemon=True, name="progress")
         self.note = "starting Ray and the worker groups"
 
@@ -60,29 +61,38 @@ class Progress:
             closed = sum(r.is_closed for c in cells for r in c.slots.values())
             failed = sum(r.state == "failed" for c in cells for r in c.slots.values())
             total = sum(c.planned.runs_total for c in cells)
-            left_s = sum(max(0.0, c.planned.device_s * (1 - sum(r.is_closed for r in c.slots.values()) / max(1, c.planned.runs_total))) for c in cells)
-            return {"closed": closed, "failed": failed, "total": total, "left_s": left_s, "running": len(self._state.in_flight)}
+            left_s = sum(c.remaining_s for c in cells)
+            return {
+                "closed": closed,
+                "failed": failed,
+                "total": total,
+                "left_s": left_s,
+                "running": len(self._state.in_flight),
+            }
 
     def eta_s(self) -> float | None:
-        """Seconds left, from the pace so far and the planned cost of what is left; None before the first run ended."""
-        counts = self._counts()
-        done_now = counts["closed"] - self._done_at_start
-        if done_now <= 0:
-            return None
-        with self._state.lock:
-            planned_s = sum(c.planned.device_s for c in self._state.cells.values())
-        spent = max(1e-9, planned_s - counts["left_s"]) * done_now / max(1.0, counts["closed"])
-        return counts["left_s"] * (time.time() - self._started) / spent
+        """Seconds left: the planned cost of what is left, at the pace so far; None before the first run ended."""
+        left_s = self._counts()["left_s"]
+        done_s = self._left_at_start_s - left_s
+        return left_s * (time.time() - self._started) / done_s if done_s > 0 else None
 
     def _line(self) -> str:
         counts, eta = self._counts(), self.eta_s()
-        left = f"about {_duration(eta)} left" if eta is not None else self.note
-        failed = f", {counts['failed']:.0f} failed" if counts["failed"] else ""
-        return f"{_duration(time.time() - self._started)}  runs {counts['closed']:.0f}/{counts['total']:.0f}{failed}, {counts['running']:.0f} in flight, {left}"
+        parts = [f"runs {counts['closed']:.0f}/{counts['total']:.0f}", f"{counts['running']:.0f} in flight"]
+        if counts["failed"]:
+            parts.append(f"{counts['failed']:.0f} failed")
+        parts.append(f"about {_duration(eta)} left" if eta is not None else self.note)
+        return f"{_duration(time.time() - self._started)}  {', '.join(parts)}"
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name, align in (("cell", "left"), ("state", "left"), ("search", "right"), ("final", "right"), (f"best val {self._state.search.metric}", "right")):
+        for name, align in (
+            ("cell", "left"),
+            ("state", "left"),
+            ("search", "right"),
+            ("final", "right"),
+            (f"best val {self._state.search.metric}", "right"),
+        ):
             table.add_column(name, justify=align)  # type: ignore[arg-type]
         failures: list[Text] = []
         with self._state.lock:
@@ -90,11 +100,16 @@ class Progress:
                 table.add_row(*self._row(cell))
                 for record in cell.slots.values():
                     if record.state == "failed" and len(failures) < 5:
-                        where = self._journal.log_path(record.key)
-                        failures.append(Text(f"failed: {cell.planned.cell} {record.slot}: {record.error[:120]}\n        log: {where}", style="red"))
+                        log = self._journal.log_path(record.key)
+                        failures.append(
+                            Text(
+                                f"failed: {cell.planned.cell} {record.slot}: {record.error[:120]}\n        log: {log}",
+                                style="red",
+                            )
+                        )
         return Group(table, *failures, Text(self._line(), style="dim"))
 
-    def _row(self, cell: Any) -> tuple[str, ...]:
+    def _row(self, cell: CellState) -> tuple[str, ...]:
         planned, slots = cell.planned, cell.slots
         searched = [r for s, r in slots.items() if s.startswith("search/")]
         finals = [r for s, r in slots.items() if s.startswith("final/")]
@@ -103,6 +118,9 @@ class Progress:
         state = "running" if busy else ("closed" if cell.is_closed else "waiting")
         trials = planned.trials * len(planned.folds_used)
         return (
-            str(planned.cell), state, f"{sum(r.is_closed for r in searched)}/{trials}",
-            f"{sum(r.is_closed for r in finals)}/{planned.seeds}", f"{max(scores):.3f}" if scores else "",
-        )  # fmt: skip
+            str(planned.cell),
+            state,
+            f"{sum(r.is_closed for r in searched)}/{trials}",
+            f"{sum(r.is_closed for r in finals)}/{planned.seeds}",
+            f"{max(scores):.3f}" if scores else "",
+        )

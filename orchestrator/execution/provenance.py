@@ -18,7 +18,9 @@ def _git(*arguments: str) -> str | None:
     if not (folder / ".git").exists():  # installed as a package: the version says it
         return None
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.execution import checkpoints
+from orchestrator.execution.cell_state import SELECTION
 from orchestrator.execution.saved_model import CONFIG, FOLDER
-from orchestrator.execution.sweep_state import SELECTION
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import PlannedCell
@@ -80,12 +80,17 @@ def make_mlflow_model(folder: Path, destination: Path) -> None:
     facts = json.loads((folder / CONFIG).read_text())
     bands = int(facts["num_bands"])
     signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, bands))]), outputs=Schema([TensorSpec(np.dtype("int64"), (-1, -1))])
+        inputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, bands))]),
+        outputs=Schema([TensorSpec(np.dtype("int64"), (-1, -1))]),
     )
     shutil.rmtree(destination, ignore_errors=True)
     example = np.zeros((8, 8, bands), dtype=np.float32)
     mlflow.pyfunc.save_model(
-        str(destination), input_example=example, loader_module="orchestrator.execution.saved_model", data_path=str(folder), signature=signature,
+        str(destination),
+        input_example=example,
+        loader_module="orchestrator.execution.saved_model",
+        data_path=str(folder),
+        signature=signature,
         pip_requirements=[f"hsfm-sweep=={orchestrator.__version__}"],
         metadata={k: facts[k] for k in ("strategy", "dataset", "class_names", "quantity", "scale", "key")},
-    )  # fmt: skip
+    )

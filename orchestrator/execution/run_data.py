@@ -49,9 +49,13 @@ class RunData:
         # With held-out shots the search validates on some of the k labels; the final run trains on all k of them.
         final_of_shots = spec.stage == "final" and spec.selection == "held_out_shots"
         self.task: Task = draw_task(
-            self.prepared, split=spec.split, fold=spec.fold, label_budget=spec.label_budget,
-            selection="none" if final_of_shots else spec.selection, subset_seed=spec.subset_seed,
-        )  # fmt: skip
+            self.prepared,
+            split=spec.split,
+            fold=spec.fold,
+            label_budget=spec.label_budget,
+            selection="none" if final_of_shots else spec.selection,
+            subset_seed=spec.subset_seed,
+        )
         self.mode = str(spec.train["normalisation"])
         self.statistics: BandStatistics = band_statistics(self.prepared, self.task, spec.train["normalisation_scope"])
         self.scale = self.prepared.facts.scale
@@ -115,7 +119,12 @@ class RunData:
 
     def some_spectra(self, seed: int, limit: int = 4096) -> np.ndarray:
         """Up to `limit` normalised spectra `[n, C]` of pixels that training may see, labelled or not."""
-        visible = _coordinates(tuple(np.where(v & i.valid_HW, 0, IGNORED) for v, i in zip(self.task.train_visible, self.prepared.images, strict=True)))
+        visible = _coordinates(
+            tuple(
+                np.where(v & i.valid_HW, 0, IGNORED)
+                for v, i in zip(self.task.train_visible, self.prepared.images, strict=True)
+            )
+        )
         chosen = np.random.default_rng(stream_seed(seed, "some spectra")).permutation(len(visible))[:limit]
         parts = []
         for image in np.unique(visible[chosen, 0]):
@@ -144,12 +153,17 @@ class RunData:
                     owned[core_rows, core_columns] = labels[core_rows, core_columns]
                     window = owned[rows, columns]
                     if (window != IGNORED).any():
-                        yield Piece(image=image, rows=rows, columns=columns, labels_HW=window, units_HW=units[rows, columns])
+                        yield Piece(
+                            image=image, rows=rows, columns=columns, labels_HW=window, units_HW=units[rows, columns]
+                        )
 
 
 def _coordinates(maps: tuple[np.ndarray, ...]) -> np.ndarray:
     """`[n, 3]` of image, row, column of every used pixel, in a fixed order."""
-    found = [np.column_stack([np.full(np.count_nonzero(m != IGNORED), i), np.argwhere(m != IGNORED)]) for i, m in enumerate(maps)]
+    found = [
+        np.column_stack([np.full(np.count_nonzero(m != IGNORED), i), np.argwhere(m != IGNORED)])
+        for i, m in enumerate(maps)
+    ]
     return np.concatenate(found).astype(np.int64)
 
 
@@ -179,10 +193,20 @@ def model_facts(data: RunData, spec: RunSpec) -> dict[str, Any]:
     """What a saved model needs beside its weights to predict on a raw cube: bands, classes, normalisation."""
     facts = data.prepared.facts
     return {
-        "strategy": spec.strategy, "fields": dict(spec.fields), "key": spec.key,
-        "num_bands": facts.num_bands, "wavelengths_nm": facts.wavelengths_nm, "quantity": facts.quantity,
-        "scale": facts.scale, "dataset": facts.name, "dataset_digest": data.prepared.digest,
-        "class_names": facts.class_names, "class_ids": facts.class_ids,
-        "normalisation": data.mode, "dropped_bands": facts.dropped_bands,
-        "statistics": {name: getattr(data.statistics, name).tolist() for name in ("mean_C", "std_C", "minimum_C", "maximum_C")},
-    }  # fmt: skip
+        "strategy": spec.strategy,
+        "fields": dict(spec.fields),
+        "key": spec.key,
+        "num_bands": facts.num_bands,
+        "wavelengths_nm": facts.wavelengths_nm,
+        "quantity": facts.quantity,
+        "scale": facts.scale,
+        "dataset": facts.name,
+        "dataset_digest": data.prepared.digest,
+        "class_names": facts.class_names,
+        "class_ids": facts.class_ids,
+        "normalisation": data.mode,
+        "dropped_bands": facts.dropped_bands,
+        "statistics": {
+            name: getattr(data.statistics, name).tolist() for name in ("mean_C", "std_C", "minimum_C", "maximum_C")
+        },
+    }

@@ -62,9 +62,11 @@ class SavedModel:
         from safetensors.torch import load_file
 
         model = self.strategy.build(
-            num_bands=self.facts["num_bands"], wavelengths_nm=self.facts["wavelengths_nm"],
-            num_classes=len(self.facts["class_names"]), image_size=self.facts["patch_px"],
-        )  # fmt: skip
+            num_bands=self.facts["num_bands"],
+            wavelengths_nm=self.facts["wavelengths_nm"],
+            num_classes=len(self.facts["class_names"]),
+            image_size=self.facts["patch_px"],
+        )
         model.load_state_dict(load_file(self.folder / WEIGHTS))
         return model.eval()
 
@@ -85,14 +87,19 @@ class SavedModel:
         if cube_HWC.ndim != 3 or cube_HWC.shape[2] != wanted:
             raise DataError(
                 f"a cube of shape {cube_HWC.shape} does not fit: this model takes (height, width, {wanted}), "
-                f"the bands of {self.facts['dataset']} in their order (dropped: {self.facts['dropped_bands'] or 'none'})"
+                f"the bands of {self.facts['dataset']} in their order; "
+                f"dropped from the original: {self.facts['dropped_bands'] or 'none'}"
             )
         if not np.isfinite(cube_HWC).all():
             raise DataError("the cube holds NaN or infinity; replace nodata before predicting")
         cube = normalise(cube_HWC, self.statistics, self.facts["normalisation"], self.facts["scale"])
         if self.facts["kind"] == "estimator":
             features = self.strategy.features(cube, np.ones(cube.shape[:2], dtype=bool))
-            return np.asarray(self.strategy.predict(self._model, features.reshape(-1, features.shape[2]))).reshape(cube.shape[:2]).astype(np.int64)
+            return (
+                np.asarray(self.strategy.predict(self._model, features.reshape(-1, features.shape[2])))
+                .reshape(cube.shape[:2])
+                .astype(np.int64)
+            )
         return self._predict_tiles(cube)
 
     def _predict_tiles(self, cube_HWC: np.ndarray) -> np.ndarray:
@@ -107,7 +114,10 @@ class SavedModel:
                 for columns, core_columns in tiles(width):
                     x = torch.from_numpy(np.ascontiguousarray(cube_HWC[rows, columns].transpose(2, 0, 1)))[None]
                     window = self._model(x)[0].argmax(0).numpy()
-                    inside = (slice(core_rows.start - rows.start, core_rows.stop - rows.start), slice(core_columns.start - columns.start, core_columns.stop - columns.start))
+                    inside = (
+                        slice(core_rows.start - rows.start, core_rows.stop - rows.start),
+                        slice(core_columns.start - columns.start, core_columns.stop - columns.start),
+                    )
                     labels[core_rows, core_columns] = window[inside]
         return labels
 

@@ -56,9 +56,14 @@ def draw_round(
     """Parameters of the trials `numbers`, one round.
 
     Args:
+        cell_id: the cell.
+        fold: the study's fold.
+        numbers: trial numbers of the round.
         past: closed trials of all earlier rounds, in trial order.
         drawn: trials of this round that were recorded before a kill: they keep their parameters.
         defaults: the strategy's defaults, trial 0.
+        space: the tuned fields.
+        sampler: tpe or random.
         round_size: the first round is drawn at random (TPE has nothing to learn from yet).
     """
     distributions = to_optuna(space)
@@ -74,7 +79,11 @@ def draw_round(
             study.sampler = _sampler(sampler, stream_seed("draw", cell_id, fold, number) % 2**32, round_size)
             params[number] = dict(study.ask(distributions).params)
             continue  # ask has left it in the study, running
-        study.add_trial(create_trial(state=TrialState.RUNNING, params=_inside(params[number], distributions), distributions=distributions))
+        study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING, params=_inside(params[number], distributions), distributions=distributions
+            )
+        )
     return params
 
 
@@ -94,10 +103,14 @@ def _told(record: SlotRecord, distributions: Mapping[str, Any]) -> FrozenTrial:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=UserWarning)
         if record.state == "finished" and score is not None:
-            return create_trial(state=TrialState.COMPLETE, value=score, params=params, distributions=dict(distributions))
+            return create_trial(
+                state=TrialState.COMPLETE, value=score, params=params, distributions=dict(distributions)
+            )
         if record.state == "stopped" and score is not None:
             seen = {record.reached_step: score}
-            return create_trial(state=TrialState.PRUNED, params=params, distributions=dict(distributions), intermediate_values=seen)
+            return create_trial(
+                state=TrialState.PRUNED, params=params, distributions=dict(distributions), intermediate_values=seen
+            )
         return create_trial(state=TrialState.FAIL, params=params, distributions=dict(distributions))
 
 

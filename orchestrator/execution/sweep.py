@@ -5,13 +5,10 @@ The same call resumes: what the ledger has finished is never started again.
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
+import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +16,12 @@ from rich.console import Console
 
 from orchestrator.errors import ExecutionError
 from orchestrator.execution.journal import LedgerJournal
+from orchestrator.execution.outcome import SweepOutcome, ending_on_signals, timing_of
 from orchestrator.execution.provenance import provenance_tags
 from orchestrator.execution.publish import MODEL_TAG, Housekeeper
 from orchestrator.execution.sweep_state import Segment, SweepState
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import Plan, PlannedCell
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Where the wall-clock time of the part with Ray went."""
-
-    start_s: float
-    """Until the first run was handed to a worker group."""
-    runs_s: float
-    """From there to the end of the last run."""
-    gaps_s: tuple[float, ...]
-    """How long a worker group stood idle between two runs."""
-
-
-@dataclass
-class SweepOutcome:
-    """How a sweep ended."""
-
-    name: str
-    folder: Path
-    finished: int = 0
-    failed: list[str] = field(default_factory=list)
-    blocked: list[str] = field(default_factory=list)
-    stop_reason: str = ""
-    is_interrupted: bool = False
-    started_ray: bool = False
-    notes: list[str] = field(default_factory=list)
-    timing: Timing | None = None
-    """None where no run was started."""
-    report: Path | None = None
-    """The comparison as one HTML page."""
-
-    @property
-    def exit_code(self) -> int:
-        """0 all done, 1 some failed or blocked (optional cells do not count), 130 interrupted."""
-        if self.is_interrupted:
-            return 130
-        return 1 if self.failed or self.blocked or self.stop_reason else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +36,23 @@ class Paths:
 
 
 def run_plan(
-    plan: Plan, ledger: Ledger, paths: Paths, folder: Path, *, console: Console, plugins: Sequence[str] = (), retry_failed: bool = False
+    plan: Plan,
+    ledger: Ledger,
+    paths: Paths,
+    folder: Path,
+    *,
+    console: Console,
+    plugins: Sequence[str] = (),
+    retry_failed: bool = False,
 ) -> SweepOutcome:
     """Execute what is left of a plan. The ledger stays open; every outcome is in it when this returns."""
     keeper = Housekeeper(ledger, paths.storage)
     journal = LedgerJournal(
-        ledger, logs=folder / "logs", provenance=provenance_tags(), on_run_closed=keeper.run_closed, on_cell_closed=keeper.cell_closed
+        ledger,
+        logs=folder / "logs",
+        provenance=provenance_tags(),
+        on_run_closed=keeper.run_closed,
+        on_cell_closed=keeper.cell_closed,
     )
     records = ledger.cells()
     runnable = [c for c in plan.cells if c.state != "blocked" and c.cell_id]
@@ -92,7 +61,12 @@ def run_plan(
         if known is None or planned.state != "done":
             journal.open_cell(planned)
     state = SweepState(
-        runnable, records, search=plan.grid.search, execution=plan.grid.execution, journal=journal, retry_failed=retry_failed
+        runnable,
+        records,
+        search=plan.grid.search,
+        execution=plan.grid.execution,
+        journal=journal,
+        retry_failed=retry_failed,
     )
     outcome = SweepOutcome(plan.name, folder)
     for cell in state.cells.values():  # a kill may have fallen between the last run and its model
@@ -109,7 +83,14 @@ def run_plan(
 
 
 def _execute(
-    state: SweepState, journal: LedgerJournal, plan: Plan, paths: Paths, folder: Path, outcome: SweepOutcome, console: Console, plugins: Sequence[str]
+    state: SweepState,
+    journal: LedgerJournal,
+    plan: Plan,
+    paths: Paths,
+    folder: Path,
+    outcome: SweepOutcome,
+    console: Console,
+    plugins: Sequence[str],
 ) -> None:
     """The part that needs Ray: hub, worker groups, one Tuner."""
     import ray
@@ -117,6 +98,7 @@ def _execute(
     from orchestrator.execution import cluster
     from orchestrator.execution.hub import start_hub
     from orchestrator.execution.progress import Progress
+    from orchestrator.execution.watchdog import Watchdog
 
     began = time.time()
     execution = plan.grid.execution
@@ -124,7 +106,9 @@ def _execute(
     with cluster.ray_session(execution, world_size) as capacity:
         count = cluster.group_count(execution, capacity, world_size)
         hub = start_hub()
-        groups = cluster.WorkerGroups(execution, capacity, count=count, world_size=world_size, folder=folder / "ray", plugins=plugins)
+        groups = cluster.WorkerGroups(
+            execution, capacity, count=count, world_size=world_size, folder=folder / "ray", plugins=plugins
+        )
         groups.start()
 
         def stop(reason: str, *, hard: bool = False) -> None:
@@ -134,9 +118,9 @@ def _execute(
             else:
                 hub.stop.remote(reason)
 
-        watchdog = cluster.Watchdog(hub, groups, execution, stop)
+        watchdog = Watchdog(hub, groups, execution, stop)
         progress = Progress(state, journal, console, groups=count)
-        with _signals(stop, outcome):
+        with ending_on_signals(stop, outcome):
             watchdog.start()
             progress.start()
             try:
@@ -144,7 +128,7 @@ def _execute(
             finally:
                 progress.end()
                 watchdog.end()
-        outcome.timing = _timing(ray.get(hub.condition.remote()), began)
+        outcome.timing = timing_of(ray.get(hub.condition.remote()), began)
         hub.close.remote()
         groups.join(20)
 
@@ -158,53 +142,35 @@ def _tune(state: SweepState, paths: Paths, limit: int, has_driver_nodes: bool, f
     def make_job(segment: Segment) -> dict[str, Any]:
         spec = segment.spec
         return {
-            "spec": spec.to_json(), "attempt": segment.attempt, "until_step": segment.until_step, "storage": paths.storage,
-            "prepared_path": paths.prepared[spec.dataset], "weights_path": paths.weights.get(spec.strategy),
-        }  # fmt: skip
+            "spec": spec.to_json(),
+            "attempt": segment.attempt,
+            "until_step": segment.until_step,
+            "storage": paths.storage,
+            "prepared_path": paths.prepared[spec.dataset],
+            "weights_path": paths.weights.get(spec.strategy),
+        }
 
-    resources = {"cpu": 0, DRIVER_RESOURCE: 0.01} if has_driver_nodes else {"cpu": 0, "memory": 1}
+    resources: dict[str, float] = {"cpu": 0, **({DRIVER_RESOURCE: 0.01} if has_driver_nodes else {"memory": 1})}
     tuner = tune.Tuner(
         tune.with_resources(drive_segment, resources),
         tune_config=tune.TuneConfig(
-            search_alg=SweepSearcher(state, make_job, lambda: limit), num_samples=-1, reuse_actors=True, trial_dirname_creator=lambda t: t.trial_id
+            search_alg=SweepSearcher(state, make_job, lambda: limit),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda t: t.trial_id,
         ),
         run_config=tune.RunConfig(
-            name=f"driver-{time.time_ns()}", storage_path=str(folder / "ray"), verbose=0, failure_config=tune.FailureConfig(max_failures=0)
+            name=f"driver-{time.time_ns()}",
+            storage_path=str(folder / "ray"),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     tuner.fit()
 
 
-def _timing(condition: dict[str, Any], began: float) -> Timing | None:
-    first, last = condition["first_lease_at"], condition["last_end_at"]
-    return Timing(first - began, last - first, tuple(condition["gaps_s"])) if first and last else None
-
-
-@contextmanager
-def _signals(stop: Any, outcome: SweepOutcome) -> Iterator[None]:
-    """SIGINT and SIGTERM end the sweep at the next checkpoints; the state is resumable. A second one ends it at once."""
-
-    def handle(number: int, frame: Any) -> None:  # noqa: ARG001
-        if outcome.is_interrupted:
-            raise KeyboardInterrupt
-        outcome.is_interrupted = True
-        threading.Thread(target=stop, args=(f"interrupted by {signal.Signals(number).name}",), daemon=True).start()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
 def _leave_soon(ledger: Ledger, reason: str, console: Console) -> None:
     """The cluster is gone or stuck, so the Tuner would wait for ever: write everything down and leave."""
-    import os
-
     console.print(f"[red]hsfm-sweep: error:[/red] {reason}")
     try:
         ledger.close(60)
@@ -227,6 +193,3 @@ def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:
 
 def _why_blocked(planned: PlannedCell) -> str:
     return f"{planned.cell}: {planned.reason}" + (f" ({planned.remedy})" if planned.remedy else "")
-
-
-

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -21,9 +20,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.execution import checkpoints
-from orchestrator.execution.evaluation import confusion_of_network, test_evaluation, validation_scores
+from orchestrator.execution.evaluation import confusion_of_network, score_test, validation_scores
 from orchestrator.execution.run_data import RunData, model_facts
 from orchestrator.execution.saved_model import save_network
+from orchestrator.execution.seat import Progress, Seat, evaluation_steps, learning_rate_factor
 from orchestrator.execution.streams import BatchOrder, stream_seed
 from orchestrator.plan.run_spec import RunSpec
 from strategies._base import Strategy
@@ -36,50 +36,6 @@ TICK_STEPS = 10
 CHECKPOINT_INTERVAL_S = 300.0
 
 
-@dataclass
-class Seat:
-    """A rank's place in its worker group."""
-
-    rank: int
-    world_size: int
-    device: torch.device
-    tell: Callable[[dict[str, Any]], str]
-    """Sends progress to the driver, from rank 0 only; answers "" to go on, else why to stop."""
-    first: Callable[[Callable[[], Any]], Any]
-    """Calls a function on rank 0 and gives every rank its value."""
-    agree: Callable[[str], None]
-    """Meets all ranks before the first collective; raises on every rank if one of them has an error."""
-
-
-@dataclass
-class Progress:
-    """What a checkpoint carries beside the model."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best_score: float | None = None
-    best_step: int = 0
-    best_state: dict[str, torch.Tensor] | None = None
-    scores: dict[str, float] = field(default_factory=dict)
-    loss_sum: float = 0.0
-    """Training losses since the last evaluation."""
-    loss_steps: int = 0
-
-
-def evaluation_steps(steps: int, evaluations: int) -> list[int]:
-    """Evenly spaced optimiser steps, the last one `steps`."""
-    count = max(1, min(evaluations, steps))
-    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
-
-
-def learning_rate_factor(step: int, steps: int, warmup_fraction: float) -> float:
-    """Linear warm-up, then a cosine to zero; `step` is 0-based."""
-    warmup = max(1, round(steps * warmup_fraction))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
 class NetworkRun:
     """One rank's view of the training of one run."""
 
@@ -89,7 +45,11 @@ class NetworkRun:
         self.is_pixelwise = strategy.receptive_field_px == 1
         self.data = RunData(spec, job["prepared_path"])
         self.patch_px = 1 if self.is_pixelwise else self.data.largest_patch(int(self.train["patch_size"]))
-        self.order = BatchOrder(num_samples=self.data.num_samples, batch_size=int(self.train["batch_size"]), seed=stream_seed(spec.seed, "batch order"))
+        self.order = BatchOrder(
+            num_samples=self.data.num_samples,
+            batch_size=int(self.train["batch_size"]),
+            seed=stream_seed(spec.seed, "batch order"),
+        )
         self.progress = Progress()
         self._saved_at = time.monotonic()
         self.model = self._build()
@@ -105,9 +65,12 @@ class NetworkRun:
         facts = self.data.prepared.facts
         torch.manual_seed(stream_seed(self.spec.seed, "initialisation"))
         model = self.strategy.build(
-            num_bands=facts.num_bands, wavelengths_nm=facts.wavelengths_nm, num_classes=facts.num_classes,
-            image_size=self.patch_px, weights_path=self.job.get("weights_path"),
-        )  # fmt: skip
+            num_bands=facts.num_bands,
+            wavelengths_nm=facts.wavelengths_nm,
+            num_classes=facts.num_classes,
+            image_size=self.patch_px,
+            weights_path=self.job.get("weights_path"),
+        )
         self.strategy.initialise_from_data(model, self.data.some_spectra(self.spec.seed))
         return model.to(self.seat.device)
 
@@ -137,7 +100,12 @@ class NetworkRun:
             self.progress.seconds = before + time.perf_counter() - started
             if reason := self._report(is_scored):
                 return {"kind": "cancelled", "reason": reason, "step": self.progress.step}
-        ended = {"kind": "reached", "step": self.progress.step, "scores": dict(self.progress.scores), "facts": self.facts()}
+        ended = {
+            "kind": "reached",
+            "step": self.progress.step,
+            "scores": dict(self.progress.scores),
+            "facts": self.facts(),
+        }
         if self.spec.stage == "final" and self.progress.step >= steps:
             ended |= self._score_on_test()
         ended["seconds"] = before + time.perf_counter() - started
@@ -168,7 +136,7 @@ class NetworkRun:
         net = DistributedDataParallel(self.model, device_ids=[self.seat.device.index] if cuda else None)
         kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         torch.manual_seed(stream_seed(self.spec.seed, "throw-away step", self.seat.rank))
-        self._loss(net, 0).backward()
+        torch.autograd.backward(self._loss(net, 0))
         self.optimizer.zero_grad(set_to_none=True)
         self.model.load_state_dict(kept)
         return net
@@ -179,7 +147,9 @@ class NetworkRun:
             x, y = self.data.pixels(indices)
         else:
             seed = stream_seed(self.spec.seed, "patches", step, self.seat.rank)
-            x, y = self.data.patches(indices, side=self.patch_px, seed=seed, flips=self.train["augmentation"] == "flips")
+            x, y = self.data.patches(
+                indices, side=self.patch_px, seed=seed, flips=self.train["augmentation"] == "flips"
+            )
         return torch.from_numpy(x).to(self.seat.device), torch.from_numpy(y).to(self.seat.device)
 
     def _loss(self, net: nn.Module, step: int) -> torch.Tensor:
@@ -203,7 +173,7 @@ class NetworkRun:
             torch.manual_seed(stream_seed(self.spec.seed, "step", step, self.seat.rank))
             self.optimizer.zero_grad(set_to_none=True)
             loss = self._loss(net, step)
-            loss.backward()
+            torch.autograd.backward(loss)
             if clip > 0:
                 nn.utils.clip_grad_norm_(parameters, clip)
             self.optimizer.step()
@@ -228,25 +198,36 @@ class NetworkRun:
 
     def _mean_loss(self) -> float:
         """Mean training loss since the last evaluation, over all ranks."""
-        mean = float(self._sum(np.array([self.progress.loss_sum]))[0]) / self.seat.world_size / max(1, self.progress.loss_steps)
+        mean = (
+            float(self._sum(np.array([self.progress.loss_sum]))[0])
+            / self.seat.world_size
+            / max(1, self.progress.loss_steps)
+        )
         self.progress.loss_sum, self.progress.loss_steps = 0.0, 0
         if not math.isfinite(mean):
             raise FloatingPointError(
-                f"the training loss is {mean} at step {self.progress.step}; a lower learning rate or gradient_clip_norm may help"
+                f"the training loss is {mean} at step {self.progress.step}; "
+                "a lower learning rate or gradient_clip_norm may help"
             )
         return mean
 
     def _confusion(self, side: str) -> np.ndarray:
         return confusion_of_network(
-            self.model, self.data, side, is_pixelwise=self.is_pixelwise, device=self.seat.device,
-            autocast=self.autocast, rank=self.seat.rank, world_size=self.seat.world_size,
-        )  # fmt: skip
+            self.model,
+            self.data,
+            side,
+            is_pixelwise=self.is_pixelwise,
+            device=self.seat.device,
+            autocast=self.autocast,
+            rank=self.seat.rank,
+            world_size=self.seat.world_size,
+        )
 
     def _score_on_test(self) -> dict[str, Any]:
         """Score the chosen checkpoint on the test side, once, and save the model."""
         assert self.progress.best_state is not None
         self.model.load_state_dict(self.progress.best_state)
-        scores, evaluation = test_evaluation(self._sum(self._confusion("test")), self.data)
+        scores, evaluation = score_test(self._sum(self._confusion("test")), self.data, self.strategy.receptive_field_px)
         ended: dict[str, Any] = {"scores": {**self.progress.scores, **scores}, "evaluation": evaluation}
         if self.seat.rank == 0:
             facts = {**model_facts(self.data, self.spec), "patch_px": self.patch_px}
@@ -256,11 +237,15 @@ class NetworkRun:
     def facts(self) -> dict[str, Any]:
         """Provenance that only the worker knows."""
         return {
-            "parameters_total": self.total_parameters, "parameters_trained": self.trained_parameters,
-            "bands_used": self.data.prepared.facts.num_bands, "device": self.seat.device.type,
-            "train_labels": self.data.task.train_count, "validation_labels": self.data.task.validation_count,
-            "classes_trained": self.data.task.classes_trained, "best_step": self.progress.best_step,
-        }  # fmt: skip
+            "parameters_total": self.total_parameters,
+            "parameters_trained": self.trained_parameters,
+            "bands_used": self.data.prepared.facts.num_bands,
+            "device": self.seat.device.type,
+            "train_labels": self.data.task.train_count,
+            "validation_labels": self.data.task.validation_count,
+            "classes_trained": self.data.task.classes_trained,
+            "best_step": self.progress.best_step,
+        }
 
     # ---- state
 
@@ -270,7 +255,12 @@ class NetworkRun:
         sums[self.seat.rank] = self.progress.loss_sum
         loss_sums = self._sum(sums).tolist()  # each rank goes on with its own
         if self.seat.rank == 0:
-            state = {"loss_sums": loss_sums, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), **vars(self.progress)}
+            state = {
+                "loss_sums": loss_sums,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                **vars(self.progress),
+            }
             checkpoints.save(self.job["storage"], self.spec.key, int(self.job["attempt"]), state)
         if self.seat.world_size > 1:
             dist.barrier()

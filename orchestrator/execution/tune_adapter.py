@@ -37,7 +37,9 @@ def drive_segment(config: dict[str, Any]) -> None:
 class SweepSearcher(Searcher):
     """Hands out the next segment of the sweep and takes back what became of it."""
 
-    def __init__(self, state: SweepState, make_job: Callable[[Segment], dict[str, Any]], limit: Callable[[], int]) -> None:
+    def __init__(
+        self, state: SweepState, make_job: Callable[[Segment], dict[str, Any]], limit: Callable[[], int]
+    ) -> None:
         super().__init__(metric=None, mode=None)
         self._state, self._make_job, self._limit = state, make_job, limit
         self._lease_of: dict[str, str] = {}

@@ -17,9 +17,9 @@ import torch
 import torch.distributed as dist
 
 from orchestrator.execution.hub import find_hub
-from orchestrator.execution.training import NetworkRun, Seat
+from orchestrator.execution.seat import Seat
+from orchestrator.execution.training import NetworkRun
 from orchestrator.plan.run_spec import RunSpec
-
 
 # What gloo and NCCL say when another rank dies; they raise plain RuntimeErrors.
 _PEER_WORDS = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
@@ -100,9 +100,13 @@ class _Member:
 
             return run_estimator(spec, job, strategy) if self.rank == 0 else None
         seat = Seat(
-            rank=self.rank, world_size=self.world_size, device=self.device,
-            tell=lambda event: self._tell(job, event), first=self._from_first, agree=self._agree,
-        )  # fmt: skip
+            rank=self.rank,
+            world_size=self.world_size,
+            device=self.device,
+            tell=lambda event: self._tell(job, event),
+            first=self._from_first,
+            agree=self._agree,
+        )
         try:
             run = NetworkRun(spec, job, strategy, seat)
         except Exception as error:
@@ -159,4 +163,9 @@ def failure_event(error: BaseException) -> dict[str, Any]:
     else:
         cause = "run_error"
     message = f"{type(error).__name__}: {text}"
-    return {"kind": "failed", "cause": cause, "error": message[:2000], "traceback": "".join(traceback.format_exception(error))}
+    return {
+        "kind": "failed",
+        "cause": cause,
+        "error": message[:2000],
+        "traceback": "".join(traceback.format_exception(error)),
+    }

@@ -34,7 +34,9 @@ def start(grid: Path, out: Path, *overrides: str) -> subprocess.Popen[str]:
     """Start the command in its own process group."""
     command = [sys.executable, "-m", "orchestrator.cli", "--grid", str(grid), "--out", str(out), *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+    )
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 240) -> str:
@@ -57,7 +59,11 @@ def run(grid: Path, out: Path, *overrides: str) -> str:
 def slots(out: Path, name: str) -> dict[str, Any]:
     """All slots of a sweep by strategy, label budget and slot name, as the ledger holds them."""
     records = open_ledger(out / name, name, mode="read").cells()
-    return {f"{r.tags['hsfm.strategy']} {r.tags['hsfm.label_budget']} {n}": slot for r in records.values() for n, slot in r.slots.items()}
+    return {
+        f"{r.tags['hsfm.strategy']} {r.tags['hsfm.label_budget']} {n}": slot
+        for r in records.values()
+        for n, slot in r.slots.items()
+    }
 
 
 def results(out: Path, name: str) -> dict[str, tuple[Any, ...]]:

@@ -22,7 +22,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("groups", [1, 2])
-def test_a_sweep_whose_driver_was_killed_ends_like_an_undisturbed_one(groups: int, undisturbed: Path, tmp_path: Path) -> None:
+def test_a_sweep_whose_driver_was_killed_ends_like_an_undisturbed_one(
+    groups: int, undisturbed: Path, tmp_path: Path
+) -> None:
     grid = sweeps.write_grid(tmp_path)
     process = sweeps.start(grid, tmp_path, f"execution.groups={groups}")
     sweeps.wait_for_closed(process, tmp_path, SWEEP, 5)
@@ -36,7 +38,7 @@ def test_a_sweep_whose_driver_was_killed_ends_like_an_undisturbed_one(groups: in
     assert {n: after[n].attempt for n in before} == before, "a finished run was repeated"
     assert sweeps.results(tmp_path, SWEEP) == sweeps.results(undisturbed, SWEEP)
     assert "RUNNING" not in sweeps.statuses(tmp_path, SWEEP)
-    assert len(set(s.key for s in after.values())) == 18
+    assert len({s.key for s in after.values()}) == 18
 
 
 def test_the_same_command_again_starts_no_training_and_no_ray(undisturbed: Path) -> None:

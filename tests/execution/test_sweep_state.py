@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.config import ExecutionConfig, GridConfig, SearchConfig, TrainConfig
 from orchestrator.datasets.registry import get_facts
-from orchestrator.execution.sweep_state import SELECTION, Segment, SweepState
+from orchestrator.execution.cell_state import SELECTION
+from orchestrator.execution.sweep_state import Segment, SweepState
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.plan.facts import DatasetStatus
 from orchestrator.plan.make_plan import make_plan
@@ -33,24 +34,30 @@ class MemoryJournal:
     def segment_started(self, planned: PlannedCell, segment: Segment, slots: Any) -> None: ...
     def progressed(self, segment: Segment, step: int, scores: Any) -> None: ...
 
-    def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Any) -> None:
+    def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Any) -> None:  # noqa: ARG002
         self.trained[record.key] += 1
 
-    def superseded(self, planned: PlannedCell, record: SlotRecord) -> None:
+    def superseded(self, planned: PlannedCell, record: SlotRecord) -> None:  # noqa: ARG002
         self.superseded_keys.append(record.key)
 
-    def cell_closed(self, planned: PlannedCell, slots: Any) -> None:
+    def cell_closed(self, planned: PlannedCell, slots: Any) -> None:  # noqa: ARG002
         self.closed_cells.append(str(planned.cell_id))
 
     def cells(self) -> dict[str, CellRecord]:
         return {c: CellRecord(cell_id=c, slots=dict(s)) for c, s in self.records.items()}
 
 
-def plan_cells(*, trials: int = 8, seeds: int = 2, budgets: tuple[float, ...] = (0.1, 0.5)) -> tuple[list[PlannedCell], GridConfig]:
+def plan_cells(
+    *, trials: int = 8, seeds: int = 2, budgets: tuple[float, ...] = (0.1, 0.5)
+) -> tuple[list[PlannedCell], GridConfig]:
     grid = GridConfig(
-        strategies=["in_domain/unet", "in_domain/svm_rbf"], datasets=["indian_pines"], label_budgets=list(budgets), seeds=seeds,
-        search=SearchConfig(trials=trials, round=4), train=TrainConfig(steps=100),
-    )  # fmt: skip
+        strategies=["in_domain/unet", "in_domain/svm_rbf"],
+        datasets=["indian_pines"],
+        label_budgets=list(budgets),
+        seeds=seeds,
+        search=SearchConfig(trials=trials, round=4),
+        train=TrainConfig(steps=100),
+    )
     status = DatasetStatus(facts=get_facts("indian_pines"), digest="0" * 16, files_present=True)
     return list(make_plan(grid, {"indian_pines": status}, {}, {}).cells), grid
 
@@ -61,7 +68,14 @@ def score(segment: Segment) -> float:
 
 
 def run(
-    journal: MemoryJournal, cells: list[PlannedCell], grid: GridConfig, *, groups: int, seed: int, stop_after: int | None = None, loss_rate: float = 0.0
+    journal: MemoryJournal,
+    cells: list[PlannedCell],
+    grid: GridConfig,
+    *,
+    groups: int,
+    seed: int,
+    stop_after: int | None = None,
+    loss_rate: float = 0.0,
 ) -> SweepState:
     """Drive the sweep with runs that end in random order, on `groups` groups; optionally 'kill' it on the way."""
     rng = random.Random(seed)
@@ -81,7 +95,9 @@ def run(
             continue
         value = score(segment)
         scores = {f"val/best_{grid.search.metric}": value, "test/miou": value / 2}
-        state.on_end(segment.lease_id, {"kind": "reached", "step": segment.until_step, "scores": scores, "seconds": 1.0})
+        state.on_end(
+            segment.lease_id, {"kind": "reached", "step": segment.until_step, "scores": scores, "seconds": 1.0}
+        )
         ended += 1
         if stop_after is not None and ended >= stop_after:
             return state
@@ -90,7 +106,10 @@ def run(
 def outcome(journal: MemoryJournal) -> dict[str, dict[str, tuple[Any, ...]]]:
     """What must be the same however the sweep went."""
     return {
-        cell: {n: (r.key, r.state, r.reached_step, tuple(sorted(r.scores.items())), tuple(sorted(r.params.items()))) for n, r in slots.items()}
+        cell: {
+            n: (r.key, r.state, r.reached_step, tuple(sorted(r.scores.items())), tuple(sorted(r.params.items())))
+            for n, r in slots.items()
+        }
         for cell, slots in journal.records.items()
     }
 
@@ -167,10 +186,14 @@ def test_one_failed_trial_leaves_the_others_and_the_cell_intact() -> None:
     while (segment := state.next_segment(limit=1)) is not None:
         if segment.slot == "search/f0/1" and "unet" in segment.spec.strategy:
             failed += 1
-            state.on_end(segment.lease_id, {"kind": "failed", "cause": "run_error", "error": "FloatingPointError: loss is nan"})
+            state.on_end(
+                segment.lease_id, {"kind": "failed", "cause": "run_error", "error": "FloatingPointError: loss is nan"}
+            )
             continue
         scores = {f"val/best_{grid.search.metric}": score(segment)}
-        state.on_end(segment.lease_id, {"kind": "reached", "step": segment.until_step, "scores": scores, "seconds": 1.0})
+        state.on_end(
+            segment.lease_id, {"kind": "reached", "step": segment.until_step, "scores": scores, "seconds": 1.0}
+        )
     assert failed == 1
     states = Counter(r.state for s in journal.records.values() for n, r in s.items() if n.startswith("final/"))
     assert states == {"finished": 4}
@@ -178,7 +201,9 @@ def test_one_failed_trial_leaves_the_others_and_the_cell_intact() -> None:
 
 def test_the_same_error_in_cell_after_cell_stops_the_sweep_with_a_diagnosis() -> None:
     cells, grid = plan_cells(trials=4, budgets=(0.1, 0.2, 0.5))
-    state = SweepState(cells, {}, search=grid.search, execution=ExecutionConfig(same_error_limit=3), journal=MemoryJournal())
+    state = SweepState(
+        cells, {}, search=grid.search, execution=ExecutionConfig(same_error_limit=3), journal=MemoryJournal()
+    )
     while (segment := state.next_segment(limit=10)) is not None:
         state.on_end(segment.lease_id, {"kind": "failed", "cause": "run_error", "error": "OSError: disk is full"})
     assert "3 cells in a row" in state.stop_reason

@@ -33,7 +33,9 @@ def _same_bits(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("name", ["in_domain/unet", "in_domain/spectral_cnn"])
-def test_a_killed_and_resumed_run_ends_bit_identical(name: str, make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+def test_a_killed_and_resumed_run_ends_bit_identical(
+    name: str, make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
     spec = make_spec(name, **SMALL, augmentation="flips")
     whole = run_network(spec, indian_pines, tmp_path / "whole")
     with pytest.raises(Killed):
@@ -44,7 +46,9 @@ def test_a_killed_and_resumed_run_ends_bit_identical(name: str, make_spec: Any, 
     assert _same_bits(_weights(resumed), _weights(whole))
 
 
-def test_a_run_that_is_told_to_stop_between_evaluations_goes_on_bit_identical(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_told_to_stop_between_evaluations_goes_on_bit_identical(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
     spec = make_spec("in_domain/spectral_cnn", **{**SMALL, "steps": 30, "evaluations": 2})
     whole = run_network(spec, indian_pines, tmp_path / "whole")
     stopped = run_network(spec, indian_pines, tmp_path / "cut", stop_at_tick=True)
@@ -110,7 +114,9 @@ def test_an_epoch_visits_every_sample_once() -> None:
     assert sorted(np.concatenate([order.batch(s) for s in range(5)])) == list(range(40))
 
 
-def test_the_saved_model_predicts_a_raw_cube_of_another_size(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+def test_the_saved_model_predicts_a_raw_cube_of_another_size(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
     event = run_network(make_spec("in_domain/unet", **SMALL), indian_pines, tmp_path)
     model = SavedModel(event["model_folder"])
     labels = model.predict(np.random.default_rng(0).integers(0, 8000, (37, 53, 200)).astype(np.uint16))
@@ -124,24 +130,44 @@ def _first(ask: Any) -> Any:
     return box[0]
 
 
-def _rank(rank: int, world_size: int, port: int, spec_json: dict[str, Any], prepared: str, storage: str, out: str, ready: Any) -> None:  # noqa: ARG001
-    from orchestrator.execution.training import NetworkRun, Seat
+def _rank(
+    rank: int, world_size: int, port: int, spec_json: dict[str, Any], prepared: str, storage: str, out: str, ready: Any
+) -> None:  # noqa: ARG001
+    from orchestrator.execution.seat import Seat
+    from orchestrator.execution.training import NetworkRun
     from strategies.registry import get_strategy
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world_size)
     spec = RunSpec.from_json(spec_json)
-    job = {"prepared_path": prepared, "storage": storage, "attempt": 1, "until_step": spec.train["steps"], "weights_path": None}
-    seat = Seat(rank=rank, world_size=world_size, device=torch.device("cpu"), tell=lambda e: "", first=_first, agree=lambda e: None)
+    job = {
+        "prepared_path": prepared,
+        "storage": storage,
+        "attempt": 1,
+        "until_step": spec.train["steps"],
+        "weights_path": None,
+    }
+    seat = Seat(
+        rank=rank,
+        world_size=world_size,
+        device=torch.device("cpu"),
+        tell=lambda _: "",
+        first=_first,
+        agree=lambda _: None,
+    )
     event = NetworkRun(spec, job, get_strategy(spec.strategy)(**spec.fields), seat).run()
     if rank == 0:
         torch.save({"scores": event["scores"]}, out)
     dist.destroy_process_group()
 
 
-def test_two_workers_agree_with_one_on_the_same_global_batch(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+def test_two_workers_agree_with_one_on_the_same_global_batch(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
     # Dropout off: its masks are drawn per rank. What is left differs by the order of summation alone.
-    spec = make_spec("in_domain/spectral_cnn", stage="search", steps=6, evaluations=2, pixel_batch_size=16, fields={"dropout": 0.0})
+    spec = make_spec(
+        "in_domain/spectral_cnn", stage="search", steps=6, evaluations=2, pixel_batch_size=16, fields={"dropout": 0.0}
+    )
     one = run_network(spec, indian_pines, tmp_path / "one")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,0 +1,43 @@
+"""What to do about a run that failed, by the cause that its worker named. Pure."""
+
+from __future__ import annotations
+
+RETRIED_CAUSES = frozenset({"lost", "storage"})
+"""Causes that may pass: a dead worker or node, a full or unreachable disk. Trying anything else again fails again."""
+SIGNATURE_LENGTH = 120
+
+
+def cause_of(kind: str, cause: str | None) -> str:
+    """The cause of a segment's bad end; a cancelled run was over its time limit, a lost one says nothing."""
+    return cause or ("time_limit" if kind == "cancelled" else "lost")
+
+
+def is_retried(cause: str, failures: int, max_attempts: int) -> bool:
+    """Whether a run that has failed `failures` times gets another attempt."""
+    return cause in RETRIED_CAUSES and failures < max_attempts
+
+
+class CircuitBreaker:
+    """Stops a sweep whose cells fail one after another with the same error: its cause is not in one cell."""
+
+    def __init__(self, same_error_limit: int, *, fail_fast: bool) -> None:
+        self._limit, self._fail_fast = same_error_limit, fail_fast
+        self._signature = ""
+        self._cells: list[str] = []
+
+    def succeeded(self) -> None:
+        """A run finished: whatever failed before, it is not everything."""
+        self._signature, self._cells = "", []
+
+    def failed(self, cell: str, error: str) -> str:
+        """A run of `cell` failed for good; the reason to stop the sweep, or ""."""
+        if self._fail_fast:
+            return f"fail_fast: {cell} failed: {error}"
+        signature = error.split("\n")[0][:SIGNATURE_LENGTH]
+        if signature != self._signature:
+            self._signature, self._cells = signature, []
+        if cell not in self._cells:
+            self._cells.append(cell)
+        if self._limit and len(self._cells) >= self._limit:
+            return f"the same error in {self._limit} cells in a row, so the cause is not in one cell: {error}"
+        return ""
