@@ -16,6 +16,7 @@ from orchestrator.api_plan import SweepView, build_plan, view_sweep
 from orchestrator.config import GridConfig
 from orchestrator.config.loading import load_grid
 from orchestrator.datasets.locations import DataLocations
+from orchestrator.errors import FeasibilityError
 from orchestrator.plan.planned import Plan
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ def run_sweep(
 
     console = console or Console()
     folder = (sweep_root / grid.name).resolve()
-    _prepare(grid, locations, sweep_root, tracking_uri, console)
+    before = view_sweep(grid, locations, sweep_root, tracking_uri).plan
+    if not before.is_feasible:
+        raise FeasibilityError(before.feasibility)
+    damaged = _prepare(before, locations, console)
     ledger = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="drive")
     try:
         for line in ledger.reconcile():
@@ -114,31 +118,35 @@ def run_sweep(
         after = view_sweep(grid, locations, sweep_root, tracking_uri).plan
         files = write_report(ledger, after, folder / "report", console=console)
         outcome.report = files[-1]
+        outcome.failed += [
+            f"{cell.cell}: {damaged[cell.dataset_source]}"
+            for cell in after.cells
+            if cell.dataset_source in damaged and not cell.optional
+        ]
     finally:
         ledger.close(300)
     return outcome
 
 
-def _prepare(
-    grid: GridConfig, locations: DataLocations, sweep_root: Path, tracking_uri: str | None, console: Console
-) -> None:
-    """Prepare the data sets of cells that can run; a damaged file stops only its own cells."""
+def _prepare(plan: Plan, locations: DataLocations, console: Console) -> dict[str, str]:
+    """Prepare the data sets of cells that can run; a damaged one stops only its own cells: what is wrong, by source."""
     from orchestrator.datasets.prepare import prepare
     from orchestrator.errors import DataError
 
-    before = view_sweep(grid, locations, sweep_root, tracking_uri)
-    for name in dict.fromkeys(c.cell.dataset for c in before.plan.cells if c.state != "blocked" and c.cell_id is None):
-        console.print(f"preparing data set {name}")
+    damaged: dict[str, str] = {}
+    for source in dict.fromkeys(c.dataset_source for c in plan.cells if c.state != "blocked" and c.cell_id is None):
+        console.print(f"preparing data set {source}")
         try:
-            prepare(name, locations)
+            prepare(source, locations)
         except DataError as error:
-            console.print(f"[red]data set {name}:[/red] {error}")
+            damaged[source] = str(error)
+    return damaged
 
 
 def _prepared_paths(view: SweepView, locations: DataLocations) -> dict[str, str]:
     from orchestrator.datasets.prepare import prepare
 
-    names = {c.cell.dataset: c.facts.name for c in view.plan.cells if c.cell_id is not None and c.state != "blocked"}
+    names = {c.dataset_source: c.facts.name for c in view.plan.cells if c.cell_id is not None and c.state != "blocked"}
     return {fact_name: str(prepare(name, locations)) for name, fact_name in names.items()}
 
 

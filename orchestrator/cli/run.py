@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 
 from orchestrator.cli.options import sweep_options, sweep_request
+from orchestrator.cli.printing import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from orchestrator.execution.outcome import SweepOutcome
 
 
 @click.command(
@@ -26,11 +33,29 @@ def run(**options: Any) -> int:
     request = sweep_request(**options)
     from orchestrator.api import run_sweep
 
+    terminal = console()
     outcome = run_sweep(
         request.grid,
         request.locations,
         request.sweep_root,
         request.tracking_uri,
         plugins=tuple(str(plugin) for plugin in request.plugins),
+        console=terminal,
     )
+    _say_how_it_ended(outcome, terminal, str(options["grid"]))
     return outcome.exit_code
+
+
+def _say_how_it_ended(outcome: SweepOutcome, terminal: Console, grid: str) -> None:
+    """What is done, what is not and why, and where to look."""
+    for title, lines in (("failed", outcome.failed), ("blocked", outcome.blocked), ("note", outcome.notes)):
+        for line in lines:
+            terminal.print(f"{title}: {escape(line)}", soft_wrap=True)
+    if outcome.stop_reason:
+        terminal.print(f"stopped: {escape(outcome.stop_reason)}", soft_wrap=True)
+    if outcome.is_interrupted:
+        terminal.print("interrupted; the same command continues where it stopped")
+    trained = "" if outcome.started_ray else "; nothing was left to train"
+    terminal.print(f"{outcome.finished} cells are finished{trained}")
+    terminal.print(f"page:   {escape(str(outcome.report))}", soft_wrap=True)
+    terminal.print(f"MLflow: hsfm-sweep ui --grid {escape(grid)}", soft_wrap=True)

@@ -155,7 +155,6 @@ class WorkerGroups:
     def _trainer(self, group_id: str) -> Any:
         from ray.train import LoggingConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
-
         from ray.train.v2.api.config import FailureConfig, RunConfig
 
         from orchestrator.execution.worker_group import group_loop
@@ -176,7 +175,7 @@ class WorkerGroups:
             scaling_config=ScalingConfig(
                 num_workers=self._world_size, use_gpu=bool(gpus), resources_per_worker=resources
             ),
-            run_config=RunConfig(
+            run_config=RunConfig(  # type: ignore[arg-type]  # Ray annotates its former class
                 name=f"{group_id}-{os.getpid()}",
                 storage_path=str(self._folder),
                 failure_config=FailureConfig(max_failures=-1, controller_failure_limit=30),

@@ -142,7 +142,7 @@ def cell_tags(planned: PlannedCell) -> dict[str, str]:
         "hsfm.family": choice.family,
         "hsfm.regime": str(choice.fields.get("regime", "")),
         "hsfm.init": str(choice.fields.get("init", "")),
-        "hsfm.control_of": ", ".join(choice.control_of or ()),
+        "hsfm.control_of": " | ".join(choice.control_of),
         "hsfm.transfer": planned.transfer,
         "hsfm.leakage": planned.leakage,
         "hsfm.dataset": planned.cell.dataset,

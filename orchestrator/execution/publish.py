@@ -84,6 +84,8 @@ def make_mlflow_model(folder: Path, destination: Path) -> None:
         outputs=Schema([TensorSpec(np.dtype("int64"), (-1, -1))]),
     )
     shutil.rmtree(destination, ignore_errors=True)
+    # It says for every model that it looks at the example; the sweep's terminal is for the sweep.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     example = np.zeros((8, 8, bands), dtype=np.float32)
     mlflow.pyfunc.save_model(
         str(destination),
