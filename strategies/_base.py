@@ -11,7 +11,17 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,9 +130,13 @@ class Strategy:
         for name, hint in _field_types(type(self)).items():
             _check_value(type(self).__name__, name, getattr(self, name), hint)
         if self.regime not in self.regimes:
-            raise StrategyError(f"regime {self.regime!r} is not offered; allowed: {', '.join(self.regimes)}; set one of these")
+            raise StrategyError(
+                f"regime {self.regime!r} is not offered; allowed: {', '.join(self.regimes)}; set one of these"
+            )
         if self.init == "pretrained" and self.pretraining is None:
-            raise StrategyError("init 'pretrained' is not offered: this strategy has no weights; allowed: random; leave init out")
+            raise StrategyError(
+                "init 'pretrained' is not offered: this strategy has no weights; allowed: random; leave init out"
+            )
 
     @property
     def receptive_field_px(self) -> int:
@@ -193,7 +207,9 @@ def _check_value(owner: str, name: str, value: Any, hint: Any) -> None:
     if get_origin(hint) is Literal:
         allowed = get_args(hint)
         if value not in allowed:
-            raise StrategyError(f"{name} {value!r} is not offered by {owner}; allowed: {', '.join(map(str, allowed))}; set one of these")
+            raise StrategyError(
+                f"{name} {value!r} is not offered by {owner}; allowed: {', '.join(map(str, allowed))}; set one of these"
+            )
     elif hint is int and (isinstance(value, bool) or not isinstance(value, int)):
         raise StrategyError(f"{name} {value!r} of {owner} is not a whole number; give one")
     elif hint is float and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
@@ -223,7 +239,9 @@ def check_bands(strategy: Strategy, num_bands: int, wavelengths_nm: Sequence[flo
         raise StrategyError(f"{num_bands} bands: {name} takes {allowed}; choose another strategy or data set")
     if wavelengths_nm is None:
         if accepts.needs_wavelengths:
-            raise StrategyError(f"wavelengths are unknown: {name} needs a band centre in nm for each band; give wavelengths_nm")
+            raise StrategyError(
+                f"wavelengths are unknown: {name} needs a band centre in nm for each band; give wavelengths_nm"
+            )
         return
     if len(wavelengths_nm) != num_bands or not all(math.isfinite(w) and w > 0 for w in wavelengths_nm):
         raise StrategyError(

@@ -144,7 +144,9 @@ def parameter_groups(
         matches = [(len(prefix), index) for index, prefix in enumerate(layers) if _is_below(name, prefix)]
         index = max(matches)[1] if matches else len(layers)
         is_vector = parameter.ndim < 2
-        group = groups.setdefault((index, is_vector), {"params": [], "lr": learning_rate * layer_decay ** (len(layers) - index)})
+        group = groups.setdefault(
+            (index, is_vector), {"params": [], "lr": learning_rate * layer_decay ** (len(layers) - index)}
+        )
         group["params"].append(parameter)
         if is_vector:
             group["weight_decay"] = 0.0

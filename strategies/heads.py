@@ -49,7 +49,9 @@ class PyramidHead(nn.Module):
     def __init__(self, in_channels: Sequence[int], num_classes: int, *, width: int = 64, dropout: float = 0.0) -> None:
         """Make a head for levels with `in_channels`, the finest first; `width` is the number of channels inside."""
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Sequential(ChannelNorm(c), nn.Conv2d(c, width, kernel_size=1)) for c in in_channels)
+        self.lateral = nn.ModuleList(
+            nn.Sequential(ChannelNorm(c), nn.Conv2d(c, width, kernel_size=1)) for c in in_channels
+        )
         self.smooth = nn.Sequential(ChannelNorm(width), nn.Conv2d(width, width, kernel_size=3, padding=1), nn.GELU())
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Conv2d(width, num_classes, kernel_size=1)

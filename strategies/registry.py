@@ -83,7 +83,9 @@ def make_strategy(name: str, values: Mapping[str, Any] | None = None) -> Strateg
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             guess = f" Did you mean {near[0]!r}?" if near else ""
-            raise StrategyError(f"unknown field {key!r} of strategy {name!r}.{guess} Known: {', '.join(sorted(known))}.")
+            raise StrategyError(
+                f"unknown field {key!r} of strategy {name!r}.{guess} Known: {', '.join(sorted(known))}."
+            )
     return strategy(**values)
 
 
@@ -97,12 +99,16 @@ def load_plugin(path: str | Path) -> str:
     """
     file = Path(path).resolve()
     if file.suffix != ".py" or not file.is_file() or not file.stem.isidentifier() or file.stem.startswith("_"):
-        raise StrategyError(f"plugin {str(path)!r} is not a Python file; allowed: an existing FILE.py with an importable public name")
+        raise StrategyError(
+            f"plugin {str(path)!r} is not a Python file; allowed: an existing FILE.py with an importable public name"
+        )
     name = f"{PLUGIN_FAMILY}/{file.stem}"
     if name in _plugins:
         if _plugins[name][0] == file:
             return name
-        raise StrategyError(f"plugin {str(path)!r}: the name {name!r} is taken by {_plugins[name][0]}; rename one of the files")
+        raise StrategyError(
+            f"plugin {str(path)!r}: the name {name!r} is taken by {_plugins[name][0]}; rename one of the files"
+        )
     module_name = f"hsfm_sweep_plugin_{file.stem}"
     spec = importlib.util.spec_from_file_location(module_name, file)
     if spec is None or spec.loader is None:
@@ -118,7 +124,9 @@ def load_plugin(path: str | Path) -> str:
         raise
     except Exception as error:  # whatever a user's file raises is told as the file's fault
         del sys.modules[module_name]
-        raise StrategyError(f"plugin {str(path)!r} cannot be imported: {type(error).__name__}: {error}; mend the file") from error
+        raise StrategyError(
+            f"plugin {str(path)!r} cannot be imported: {type(error).__name__}: {error}; mend the file"
+        ) from error
     return name
 
 
@@ -144,5 +152,7 @@ def _strategy_of(module: ModuleType, name: str) -> type[Strategy]:
 
 def _checked(strategy: Any, name: str) -> type[Strategy]:
     if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
-        raise StrategyError(f"strategy {name!r}: STRATEGY is {strategy!r}; allowed: a subclass of strategies._base.Strategy")
+        raise StrategyError(
+            f"strategy {name!r}: STRATEGY is {strategy!r}; allowed: a subclass of strategies._base.Strategy"
+        )
     return strategy

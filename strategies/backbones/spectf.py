@@ -102,7 +102,9 @@ class SpecTfEncoder(nn.Module):
     def forward(self, spectra_NT: Tensor) -> Tensor:
         """Features of each spectrum; reflectance must be 0 to 1, bands in the order of the wavelengths."""
         positions: Tensor = self.positions_T  # type: ignore[assignment]
-        tokens: Tensor = self.spectral_embed(torch.stack([spectra_NT, positions.to(spectra_NT).expand_as(spectra_NT)], dim=-1))
+        tokens: Tensor = self.spectral_embed(
+            torch.stack([spectra_NT, positions.to(spectra_NT).expand_as(spectra_NT)], dim=-1)
+        )
         for layer in self.layers:
             tokens = layer(tokens)
         return tokens.amax(dim=1)

@@ -24,11 +24,17 @@ class SpectralCNNModel(nn.Module):
         channels, length = 1, len(band_order)
         for stage in range(STAGES):
             wider = width * 2 ** min(stage, 1)
-            layers += [nn.Conv1d(channels, wider, kernel_size, padding=kernel_size // 2), nn.GroupNorm(1, wider), nn.GELU()]
+            layers += [
+                nn.Conv1d(channels, wider, kernel_size, padding=kernel_size // 2),
+                nn.GroupNorm(1, wider),
+                nn.GELU(),
+            ]
             layers.append(nn.MaxPool1d(2, ceil_mode=True))
             channels, length = wider, -(-length // 2)
         self.convolve = nn.Sequential(*layers)
-        self.connect = nn.Sequential(nn.Flatten(), nn.Linear(channels * length, features), nn.LayerNorm(features), nn.GELU())
+        self.connect = nn.Sequential(
+            nn.Flatten(), nn.Linear(channels * length, features), nn.LayerNorm(features), nn.GELU()
+        )
 
     def forward(self, spectra_NC: Tensor) -> Tensor:
         """Features of each spectrum."""

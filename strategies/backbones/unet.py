@@ -22,7 +22,9 @@ class UNetModel(nn.Module):
         self.multiple = 2**depth
         self.reduce = nn.Sequential(nn.Conv2d(num_bands, width, kernel_size=1), ChannelNorm(width))
         self.encode = nn.ModuleList(_block(channels[max(level - 1, 0)], channels[level]) for level in range(depth + 1))
-        self.up = nn.ModuleList(nn.Conv2d(channels[level + 1], channels[level], kernel_size=1) for level in range(depth))
+        self.up = nn.ModuleList(
+            nn.Conv2d(channels[level + 1], channels[level], kernel_size=1) for level in range(depth)
+        )
         self.decode = nn.ModuleList(_block(2 * channels[level], channels[level]) for level in range(depth))
         self.dropout = nn.Dropout2d(dropout)
         self.classify = nn.Conv2d(width, num_classes, kernel_size=1)

@@ -60,7 +60,12 @@ class SpecTf(Strategy):
         normalisation="scale",
     )
     pretraining: ClassVar[Pretraining | None] = Pretraining(
-        weights=WEIGHTS, modality="hsi", domain="remote", datasets=("spectf_cloud_emit",), sensors=("EMIT",), supervised=True
+        weights=WEIGHTS,
+        modality="hsi",
+        domain="remote",
+        datasets=("spectf_cloud_emit",),
+        sensors=("EMIT",),
+        supervised=True,
     )
     reference_step_s: ClassVar[float] = 0.35
 
@@ -95,10 +100,13 @@ class SpecTf(Strategy):
         from strategies.heads import LinearHead, PixelwiseModel
 
         check_bands(self, num_bands, wavelengths_nm)
-        encoder = spectral_encoder(tuple(wavelengths_nm or ()), dropout=self.dropout)
+        assert wavelengths_nm is not None  # check_bands has refused it: needs_wavelengths
+        encoder = spectral_encoder([float(wavelength) for wavelength in wavelengths_nm], dropout=self.dropout)
         if self.init == "pretrained":
             if weights_path is None:
-                raise StrategyError(f"init 'pretrained' needs the weights {WEIGHTS!r}; give weights_path or set init to random")
+                raise StrategyError(
+                    f"init 'pretrained' needs the weights {WEIGHTS!r}; give weights_path or set init to random"
+                )
             load_state_dict(weights_path, encoder, get_spec(WEIGHTS))
         model = AdaptableModel(
             stem=nn.Identity(),

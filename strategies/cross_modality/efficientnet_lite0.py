@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 
 WEIGHTS = "efficientnet_lite0_imagenet"
 # (kernel, stride) of the depthwise convolutions, in order; stem and 1x1 convolutions aside
-_DEPTHWISE = ((3, 1), (3, 2), (3, 1), (5, 2), (5, 1), (3, 2), (3, 1), (3, 1), (5, 1), (5, 1), (5, 1), (5, 2)) + ((5, 1),) * 3 + ((3, 1),)
+_DEPTHWISE = (
+    ((3, 1), (3, 2), (3, 1), (5, 2), (5, 1), (3, 2), (3, 1), (3, 1), (5, 1), (5, 1), (5, 1), (5, 2))
+    + ((5, 1),) * 3
+    + ((3, 1),)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,9 @@ class EfficientNetLite0(Strategy):
         check_range("lora_rank", self.lora_rank, 1, 1024)
         check_range("head_width", self.head_width, 8, 1024)
         if self.regime == "stem" and self.projection == "pca":
-            raise StrategyError("regime 'stem' trains the projection, but projection 'pca' is fixed; allowed: learned; set it")
+            raise StrategyError(
+                "regime 'stem' trains the projection, but projection 'pca' is fixed; allowed: learned; set it"
+            )
 
     @property
     def receptive_field_px(self) -> int:
@@ -122,7 +128,9 @@ class EfficientNetLite0(Strategy):
         backbone = Lite0Pyramid()
         if self.init == "pretrained":
             if weights_path is None:
-                raise StrategyError(f"init 'pretrained' needs the weights {WEIGHTS!r}; give weights_path or set init to random")
+                raise StrategyError(
+                    f"init 'pretrained' needs the weights {WEIGHTS!r}; give weights_path or set init to random"
+                )
             load_state_dict(weights_path, backbone, get_spec(WEIGHTS))
         head = PyramidHead(CHANNELS, num_classes, width=self.head_width, dropout=self.dropout)
         model = AdaptableModel(stem=ChannelsLast(BandProjection(num_bands)), backbone=backbone, head=head)

@@ -97,4 +97,6 @@ def check_training_set(features_NF: np.ndarray, labels_N: np.ndarray) -> None:
             "check the label budget"
         )
     if not np.isfinite(features_NF).all():
-        raise StrategyError("training features hold NaN or infinity; allowed: finite numbers; check normalisation and nodata")
+        raise StrategyError(
+            "training features hold NaN or infinity; allowed: finite numbers; check normalisation and nodata"
+        )

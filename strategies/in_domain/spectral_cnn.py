@@ -46,7 +46,9 @@ class SpectralCNN(Strategy):
         check_range("width", self.width, 4, 512)
         check_range("kernel_size", self.kernel_size, 3, 63)
         if self.kernel_size % 2 == 0:
-            raise StrategyError(f"kernel_size {self.kernel_size} is even; allowed: odd numbers from 3 to 63; set one of these")
+            raise StrategyError(
+                f"kernel_size {self.kernel_size} is even; allowed: odd numbers from 3 to 63; set one of these"
+            )
 
     @property
     def receptive_field_px(self) -> int:

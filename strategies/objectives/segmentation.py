@@ -53,7 +53,9 @@ def class_balanced_weights(counts_K: Sequence[int]) -> Tensor:
 
     counts = torch.as_tensor(counts_K, dtype=torch.float64)
     if counts.ndim != 1 or bool((counts < 0).any()) or not bool((counts > 0).any()):
-        raise StrategyError(f"class counts {list(counts_K)!r}: allowed are numbers >= 0 with one above 0; give training labels")
+        raise StrategyError(
+            f"class counts {list(counts_K)!r}: allowed are numbers >= 0 with one above 0; give training labels"
+        )
     present = counts > 0
     weights = torch.zeros_like(counts)
     weights[present] = counts.sum() / (present.sum() * counts[present])
