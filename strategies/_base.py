@@ -7,33 +7,22 @@ nothing of Ray, MLflow, Optuna or the orchestrator.
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ClassVar,
-    Literal,
-    Protocol,
-    get_args,
-    get_origin,
-    get_type_hints,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
+
+from strategies._checks import StrategyError as StrategyError
+from strategies._checks import check_bands as check_bands
+from strategies._checks import check_range as check_range
+from strategies._checks import check_value
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor, nn
+    from torch import nn
 
 Regime = Literal["frozen", "stem", "lora", "full"]
 Initialisation = Literal["pretrained", "random"]
 Quantity = Literal["toa_reflectance", "surface_reflectance", "radiance", "raw"]
-
-
-class StrategyError(ValueError):
-    """A strategy was given a value it cannot take; the text says value, allowed, what to do."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,10 @@ class Accepts:
     min_bands: int = 1
     max_bands: int | None = None
     normalisation: str | None = None
-    """Normalisation the model was made for, in the words of `train.normalisation`; overrides the grid's setting. None = the grid's."""
+    """Normalisation the model was made for, in the words of `train.normalisation`; it overrides the grid's setting.
+
+    None = the grid's.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +110,10 @@ class Strategy:
     implementation_version: ClassVar[int] = 1
     """Raised by hand when a change alters numbers; it is in every run's key."""
     reference_step_s: ClassVar[float] = 0.05
-    """Seconds of one optimiser step at the default batch on one CPU core (for an estimator: of one fit), for cost estimates only."""
+    """Seconds of one optimiser step at the default batch on one CPU core, for cost estimates only.
+
+    For an estimator: of one fit.
+    """
 
     def __post_init__(self) -> None:
         """Check the values of the fields.
@@ -128,7 +123,7 @@ class Strategy:
                 that this strategy does not have.
         """
         for name, hint in _field_types(type(self)).items():
-            _check_value(type(self).__name__, name, getattr(self, name), hint)
+            check_value(type(self).__name__, name, getattr(self, name), hint)
         if self.regime not in self.regimes:
             raise StrategyError(
                 f"regime {self.regime!r} is not offered; allowed: {', '.join(self.regimes)}; set one of these"
@@ -187,7 +182,10 @@ class Estimator(Protocol):
     """The extra contract of strategies whose `kind` is "estimator"."""
 
     def features(self, cube_HWC: np.ndarray, visible_HW: np.ndarray) -> np.ndarray:
-        """Features of every pixel, `[H, W, F]`, float32, from a normalised cube; pixels where `visible_HW` is False must not be used."""
+        """Features of every pixel, `[H, W, F]`, float32, from a normalised cube.
+
+        Pixels where `visible_HW` is False must not be used; they may hold NaN.
+        """
 
     def fit(self, features_NF: np.ndarray, labels_N: np.ndarray, *, seed: int) -> Any:
         """A fitted model (anything `predict` understands)."""
@@ -196,65 +194,9 @@ class Estimator(Protocol):
         """Class index of each row."""
 
 
-@functools.cache
-def _field_types(strategy: type[Strategy]) -> dict[str, Any]:
+def _field_types(strategy: Any) -> dict[str, Any]:
     hints = get_type_hints(strategy)
     return {f.name: hints[f.name] for f in fields(strategy)}
-
-
-def _check_value(owner: str, name: str, value: Any, hint: Any) -> None:
-    """Check one field against its annotation, as far as YAML can get it wrong: choices, whole numbers, numbers."""
-    if get_origin(hint) is Literal:
-        allowed = get_args(hint)
-        if value not in allowed:
-            raise StrategyError(
-                f"{name} {value!r} is not offered by {owner}; allowed: {', '.join(map(str, allowed))}; set one of these"
-            )
-    elif hint is int and (isinstance(value, bool) or not isinstance(value, int)):
-        raise StrategyError(f"{name} {value!r} of {owner} is not a whole number; give one")
-    elif hint is float and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
-        raise StrategyError(f"{name} {value!r} of {owner} is not a finite number; give one")
-
-
-def check_range(name: str, value: float, low: float, high: float) -> None:
-    """Refuse a field's value outside of [low, high].
-
-    Raises:
-        StrategyError: with the value and the allowed range.
-    """
-    if not low <= value <= high:
-        raise StrategyError(f"{name} {value!r} is out of range; allowed: {low:g} to {high:g}; set {name} inside of it")
-
-
-def check_bands(strategy: Strategy, num_bands: int, wavelengths_nm: Sequence[float] | None) -> None:
-    """Check a band list against what a strategy accepts.
-
-    Raises:
-        StrategyError: too few or too many bands, missing wavelengths, a list of another length or bands out of range.
-    """
-    accepts, name = strategy.accepts, type(strategy).__name__
-    most = accepts.max_bands if accepts.max_bands is not None else math.inf
-    if not accepts.min_bands <= num_bands <= most:
-        allowed = f"{accepts.min_bands} or more" if most == math.inf else f"{accepts.min_bands} to {accepts.max_bands}"
-        raise StrategyError(f"{num_bands} bands: {name} takes {allowed}; choose another strategy or data set")
-    if wavelengths_nm is None:
-        if accepts.needs_wavelengths:
-            raise StrategyError(
-                f"wavelengths are unknown: {name} needs a band centre in nm for each band; give wavelengths_nm"
-            )
-        return
-    if len(wavelengths_nm) != num_bands or not all(math.isfinite(w) and w > 0 for w in wavelengths_nm):
-        raise StrategyError(
-            f"{len(wavelengths_nm)} wavelengths for {num_bands} bands: {name} needs one positive number in nm for each band"
-        )
-    if accepts.wavelength_range_nm is not None:
-        low, high = accepts.wavelength_range_nm
-        outside = [w for w in wavelengths_nm if not low <= w <= high]
-        if outside:
-            raise StrategyError(
-                f"{len(outside)} of {num_bands} bands, for example {outside[0]:g} nm, lie out of range: "
-                f"{name} takes {low:g} to {high:g} nm; drop these bands or choose another strategy"
-            )
 
 
 def field_values(strategy: Strategy) -> dict[str, Any]:

@@ -22,7 +22,7 @@ WEIGHTS: dict[type[nn.Module], dict[str, int]] = {
     nn.Conv2d: {"weight": 1},
     nn.MultiheadAttention: {"in_proj_weight": 3, "q_proj_weight": 1, "k_proj_weight": 1, "v_proj_weight": 1},
 }
-"""Weights that can take an update, with the number of matrices stacked in each (queries, keys and values get their own)."""
+"""Weights that can take an update, with the number of matrices stacked in each: queries, keys and values."""
 
 
 class LowRankUpdate(nn.Module):

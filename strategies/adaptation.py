@@ -54,7 +54,7 @@ def freeze_part(model: AdaptableModel, name: str) -> AdaptableModel:
     """Stop a part from training and pin it to evaluation mode."""
     getattr(model, name).requires_grad_(False)
     model.frozen_parts = tuple(dict.fromkeys((*model.frozen_parts, name)))
-    return model.train(model.training)  # type: ignore[return-value]
+    return model.train(model.training)
 
 
 def frozen(model: AdaptableModel) -> AdaptableModel:

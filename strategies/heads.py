@@ -88,5 +88,5 @@ class PixelwiseModel(nn.Module):
         """Features `[B, F, H, W]`."""
         batch, _, height, width = x_BCHW.shape
         pixels_NC = x_BCHW.permute(0, 2, 3, 1).flatten(0, 2)
-        features_NF = torch.cat([self.spectral(part) for part in pixels_NC.split(self.pixels_at_once)])
+        features_NF = torch.cat([self.spectral(part) for part in torch.split(pixels_NC, self.pixels_at_once)])
         return features_NF.view(batch, height, width, -1).permute(0, 3, 1, 2)

@@ -16,7 +16,7 @@ _INVERTED = (
 
 
 def lite0_key_prefixes() -> tuple[tuple[str, str], ...]:
-    """Pairs of prefixes (file, timm). The file counts its 16 blocks through, timm by stage; the first has no expansion."""
+    """Pairs of prefixes (file, timm): the file counts its 16 blocks through, timm by stage."""
     pairs = [("_conv_stem", "conv_stem"), ("_bn0", "bn1")]
     number = 0
     for stage, blocks in enumerate(BLOCKS_PER_STAGE):

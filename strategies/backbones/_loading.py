@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,10 @@ def check_file(spec: WeightsSpec, path: Path) -> CheckReport:
     """
     from strategies.backbones import efficientnet, spectf
 
-    make = {"efficientnet_lite0_imagenet": efficientnet.Lite0Pyramid, "spectf_v010": spectf.spectral_encoder}
+    make: dict[str, Callable[[], nn.Module]] = {
+        "efficientnet_lite0_imagenet": efficientnet.Lite0Pyramid,
+        "spectf_v010": spectf.spectral_encoder,
+    }
     return load_state_dict(path, make[spec.name](), spec)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import timm
 import torch
@@ -16,7 +18,7 @@ LEVEL_ENDS = (0, 1, 2, 4, 6)
 STRIDE = 32
 """Pixels of the input a pixel of the coarsest level."""
 INPUT_STD = 0.5
-"""Spread of each channel of a natural image after the normalisation the weights were trained with (mean = std = 0.5)."""
+"""Spread of a channel of a natural image after the normalisation of the pretraining (mean = std = 0.5)."""
 
 
 class Lite0Pyramid(nn.Module):
@@ -24,7 +26,7 @@ class Lite0Pyramid(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        model = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
+        model: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False, num_classes=0)
         self.conv_stem, self.bn1, self.blocks = model.conv_stem, model.bn1, model.blocks
         self.conv_head, self.bn2 = model.conv_head, model.bn2
 

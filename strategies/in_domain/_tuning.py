@@ -93,8 +93,8 @@ def check_training_set(features_NF: np.ndarray, labels_N: np.ndarray) -> None:
 
     if features_NF.ndim != 2 or labels_N.shape != (len(features_NF),) or len(labels_N) == 0:
         raise StrategyError(
-            f"training features {features_NF.shape} and labels {labels_N.shape}: allowed are [N, F] and [N] with N >= 1; "
-            "check the label budget"
+            f"training features {features_NF.shape} and labels {labels_N.shape}: "
+            "allowed are [N, F] and [N] with N >= 1; check the label budget"
         )
     if not np.isfinite(features_NF).all():
         raise StrategyError(

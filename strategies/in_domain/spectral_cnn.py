@@ -64,10 +64,11 @@ class SpectralCNN(Strategy):
         weights_path: str | None = None,  # noqa: ARG002
     ) -> nn.Module:
         """See `Strategy.build`."""
+        from torch import nn
+
         from strategies.adaptation import AdaptableModel, adapt
         from strategies.backbones.spectral_cnn import SpectralCNNModel
         from strategies.heads import LinearHead, PixelwiseModel
-        from torch import nn
 
         check_bands(self, num_bands, wavelengths_nm)
         order = list(range(num_bands))
