@@ -78,7 +78,7 @@ class EfficientNetLite0(Strategy):
         sensors=("rgb_camera",),
         supervised=True,
     )
-    reference_step_s: ClassVar[float] = 0.3
+    reference_step_s: ClassVar[float] = 0.12
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,7 +34,7 @@ class BoxFilterLogistic(Strategy):
     summary: ClassVar[str] = "logistic regression on the mean spectrum of a 9x9 window"
     kind: ClassVar[Literal["network", "estimator"]] = "estimator"
     search_space: ClassVar[Mapping[str, Distribution]] = {"C": Float(0.01, 100.0, log=True)}
-    reference_step_s: ClassVar[float] = 0.5
+    reference_step_s: ClassVar[float] = 0.2
 
     def __post_init__(self) -> None:
         super().__post_init__()

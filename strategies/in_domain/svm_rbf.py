@@ -34,7 +34,7 @@ class SvmRbf(Strategy):
         "C": Float(1.0, 1000.0, log=True),
         "gamma": Categorical(GAMMA_GRID),
     }
-    reference_step_s: ClassVar[float] = 0.3
+    reference_step_s: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
