@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -112,3 +113,30 @@ def worker_pids(process: subprocess.Popen[str]) -> list[int]:
         except psutil.Error:
             continue
     return sorted(found)
+
+
+def free_port() -> int:
+    """A port on the loopback interface that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, timeout_s: float = 120) -> None:
+    """Wait until something listens."""
+    end = time.time() + timeout_s
+    while time.time() < end:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.3)
+    raise AssertionError(f"nothing listens on port {port} after {timeout_s} s")
+
+
+def end_group(process: subprocess.Popen[str]) -> None:
+    """End a command and everything it started."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)

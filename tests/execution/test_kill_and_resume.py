@@ -13,14 +13,6 @@ from tests.execution import sweeps
 SWEEP = "killed"
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep on one worker group that nobody disturbed."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    sweeps.run(sweeps.write_grid(out), out, "execution.groups=1")
-    return out
-
-
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_sweep_whose_driver_was_killed_ends_like_an_undisturbed_one(
     groups: int, undisturbed: Path, tmp_path: Path
