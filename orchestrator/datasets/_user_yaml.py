@@ -155,7 +155,7 @@ def _size(where: str, value: Any) -> tuple[int, int]:
 
 def _split(where: str, given: Mapping[Any, Any], scene: bool) -> SplitKind:
     allowed = ("block", "random") if scene else ("images", "random")
-    return fields.choice(where, "split", given.get("split", allowed[0]), allowed)  # type: ignore[no-any-return]
+    return fields.choice(where, "split", given.get("split", allowed[0]), allowed)
 
 
 def _fold_count(

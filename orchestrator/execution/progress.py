@@ -33,7 +33,6 @@ class Progress:
         self._state, self._journal, self._console, self._groups = state, journal, console, groups
         self._started = time.time()
         self._over = threading.Event()
-        self._left_at_start_s = self._counts()["left_s"]
         self._thread = threading.Thread(target=self._run, daemon=True, name="progress")
         self.note = "starting Ray and the worker groups"
 
@@ -55,32 +54,35 @@ class Progress:
 
     # ---- what is shown
 
-    def _counts(self) -> dict[str, float]:
+    def _counts(self) -> dict[str, int]:
         with self._state.lock:
             cells = list(self._state.cells.values())
             closed = sum(r.is_closed for c in cells for r in c.slots.values())
             failed = sum(r.state == "failed" for c in cells for r in c.slots.values())
             total = sum(c.planned.runs_total for c in cells)
-            left_s = sum(c.remaining_s for c in cells)
-            return {
-                "closed": closed,
-                "failed": failed,
-                "total": total,
-                "left_s": left_s,
-                "running": len(self._state.in_flight),
-            }
+            return {"closed": closed, "failed": failed, "total": total, "running": len(self._state.in_flight)}
 
     def eta_s(self) -> float | None:
-        """Seconds left: the planned cost of what is left, at the pace so far; None before the first run ended."""
-        left_s = self._counts()["left_s"]
-        done_s = self._left_at_start_s - left_s
-        return left_s * (time.time() - self._started) / done_s if done_s > 0 else None
+        """Seconds left over all groups: what runs of a cell took, or the plan's guess put right by what others took."""
+        with self._state.lock:
+            cells = list(self._state.cells.values())
+            closed = [[r.seconds for r in c.slots.values() if r.is_closed and r.seconds > 0] for c in cells]
+            open_runs = [c.planned.runs_total - sum(r.is_closed for r in c.slots.values()) for c in cells]
+        guesses = [c.planned.device_s / max(1, c.planned.runs_total) for c in cells]
+        guessed_s = sum(guess * len(taken) for guess, taken in zip(guesses, closed, strict=True))
+        if guessed_s <= 0:
+            return None
+        ratio = sum(map(sum, closed)) / guessed_s
+        left_s = 0.0
+        for guess, taken, count in zip(guesses, closed, open_runs, strict=True):
+            left_s += count * (sum(taken) / len(taken) if taken else guess * ratio)
+        return left_s / self._groups
 
     def _line(self) -> str:
         counts, eta = self._counts(), self.eta_s()
-        parts = [f"runs {counts['closed']:.0f}/{counts['total']:.0f}", f"{counts['running']:.0f} in flight"]
+        parts = [f"runs {counts['closed']}/{counts['total']}", f"{counts['running']} in flight"]
         if counts["failed"]:
-            parts.append(f"{counts['failed']:.0f} failed")
+            parts.append(f"{counts['failed']} failed")
         parts.append(f"about {_duration(eta)} left" if eta is not None else self.note)
         return f"{_duration(time.time() - self._started)}  {', '.join(parts)}"
 

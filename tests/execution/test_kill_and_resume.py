@@ -44,6 +44,18 @@ def test_the_same_command_again_starts_no_training_and_no_ray(undisturbed: Path)
     assert len(list((undisturbed / SWEEP / "ray").glob("driver-*"))) == 1, "a Tuner was started"
 
 
+def test_a_blocked_cell_makes_the_status_1_and_is_listed_with_what_mends_it(
+    undisturbed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("HSFM_DATA_ROOT", raising=False)
+    monkeypatch.setenv("HSFM_CACHE", str(tmp_path))
+    process = sweeps.start(undisturbed / f"{SWEEP}.yaml", undisturbed, "datasets=[indian_pines,salinas_a]")
+    text = sweeps.finish(process, 90)
+    assert process.returncode == 1, text
+    assert text.count("blocked: ") == 3, text
+    assert "hsfm-sweep data fetch salinas_a" in text
+
+
 def test_another_label_budget_runs_the_new_cells_only(tmp_path: Path) -> None:
     grid = sweeps.write_grid(tmp_path, steps=8)
     only = ("strategies=[in_domain/spectral_cnn]", "seeds=1", "search.trials=2", "execution.groups=1")
