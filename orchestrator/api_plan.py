@@ -11,6 +11,7 @@ from statistics import median
 from orchestrator.config import GridConfig
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import list_datasets, status
+from orchestrator.errors import ConfigError
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
@@ -86,7 +87,20 @@ def _dataset_statuses(grid: GridConfig, locations: DataLocations) -> dict[str, D
     wanted: list[str] = []
     for name in names:
         wanted.extend(list_datasets() if {"*", "?"} & set(name) else [name])
-    return {name: status(name, locations) for name in dict.fromkeys(wanted)}
+    found = {name: status(name, locations) for name in dict.fromkeys(wanted)}
+    _refuse_twins(found)
+    return found
+
+
+def _refuse_twins(found: Mapping[str, DatasetStatus]) -> None:
+    """Runs and results know a data set by its own name, so two files must not share one."""
+    first: dict[str, str] = {}
+    for source, one in found.items():
+        if first.setdefault(one.facts.name, source) != source:
+            raise ConfigError(
+                f"data sets {first[one.facts.name]} and {source} are both named {one.facts.name!r}; allowed: one data "
+                "set of a name in a grid; change name in one of the files, or list it once"
+            )
 
 
 def _weights_statuses(

@@ -79,7 +79,7 @@ def info(name: str, data_root: Path | None, as_json: bool, debug: bool) -> None:
         elif key == "files":
             for file in value:
                 rows.add_row("file", escape(f"{file['path']}  {file['url'] or ''}"))
-        elif value not in (None, "", []):
+        elif value not in (None, "", []) and (key, value) != ("labelled_pixels", 0):  # 0 = nobody counted
             rows.add_row(key, escape(", ".join(map(str, value)) if isinstance(value, list) else str(value)))
     console().print(rows)
 

@@ -50,8 +50,10 @@ def load_definition(path: Path) -> Definition:
     where = str(path)
     questions = list(fields.open_questions(given))
     if questions:
-        listed = "; ".join(f"{key}: {question}" if question else key for key, question in questions[:12])
-        raise ConfigError(f"{where} has {len(questions)} open questions (values that start with TODO): {listed}")
+        listed = "".join(f"\n  {key}: {question}" if question else f"\n  {key}" for key, question in questions[:12])
+        raise ConfigError(
+            f"{where} has {len(questions)} open questions; replace every value that starts with TODO:{listed}"
+        )
     fields.check_keys(where, given, (*REQUIRED, *OPTIONAL), REQUIRED)
     folder = path.absolute().parent
     images = list_images(where, folder, given["images"])

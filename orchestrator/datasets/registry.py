@@ -47,7 +47,13 @@ def get_definition(name: str) -> Definition:
     if name.endswith((".yaml", ".yml")):
         from orchestrator.datasets._user_yaml import load_definition
 
-        return load_definition(Path(name))
+        definition = load_definition(Path(name))
+        if definition.facts.name in list_datasets():
+            raise ConfigError(
+                f"{name}: name is {definition.facts.name!r}, which is another data set; allowed: any name but "
+                f"{', '.join(list_datasets())}; change name in the file"
+            )
+        return definition
     if name in _packaged():
         return _from_module(importlib.import_module(f"{datasets.__name__}.{name}"))
     if name in _plugins():

@@ -67,7 +67,7 @@ def test_an_envi_folder_is_described_and_the_rest_is_asked(envi_folder: Path) ->
 
 def test_the_loader_refuses_open_questions_and_takes_the_answers(envi_folder: Path, locations: DataLocations) -> None:
     path = write_draft(envi_folder, draft(envi_folder).text)
-    with pytest.raises(ConfigError, match=r"9 open questions .*quantity: one of toa_reflectance"):
+    with pytest.raises(ConfigError, match=r"(?s)9 open questions.*quantity: one of toa_reflectance"):
         get_facts(str(path))
     path.write_text(yaml.safe_dump(_answered(path.read_text())))
     prepared = open_prepared(prepare(str(path), locations))
