@@ -16,6 +16,7 @@ import numpy as np
 from orchestrator.datasets.statistics import BandStatistics, band_statistics, normalise
 from orchestrator.datasets.store import PreparedDataset, open_prepared
 from orchestrator.datasets.tasks import Task, draw_task
+from orchestrator.errors import DataError
 from orchestrator.execution.streams import stream_seed
 from orchestrator.plan.run_spec import RunSpec
 
@@ -46,6 +47,11 @@ class RunData:
 
     def __init__(self, spec: RunSpec, prepared_path: str) -> None:
         self.prepared = _open(prepared_path)
+        if self.prepared.digest != spec.dataset_digest:
+            raise DataError(
+                f"{prepared_path} holds data with digest {self.prepared.digest}; this run is defined on "
+                f"{spec.dataset_digest} of {spec.dataset}; the data changed meanwhile: start the sweep again"
+            )
         # With held-out shots the search validates on some of the k labels; the final run trains on all k of them.
         final_of_shots = spec.stage == "final" and spec.selection == "held_out_shots"
         self.task: Task = draw_task(
