@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.api_plan import SweepView, build_plan, view_sweep
 from orchestrator.config import GridConfig
@@ -101,28 +103,24 @@ def run_sweep(
     before = view_sweep(grid, locations, sweep_root, tracking_uri).plan
     if not before.is_feasible:
         raise FeasibilityError(before.feasibility)
-    damaged = _prepare(before, locations, console)
+    # before data are prepared, which can take minutes: a folder that cannot be written is told at once
     ledger = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="drive")
     try:
+        damaged = _prepare(before, locations, console)
         for line in ledger.reconcile():
             console.print(f"[dim]{line}[/dim]")
-        view = view_sweep(grid, locations, sweep_root, tracking_uri)
+        view = _with_damage(view_sweep(grid, locations, sweep_root, tracking_uri), damaged)
         storage = grid.execution.storage_path or str(folder / "checkpoints")
         paths = Paths(
-            prepared=_prepared_paths(view, locations), weights=_weights_paths(view, locations), storage=storage
+            prepared=_prepared_paths(view, locations, damaged), weights=_weights_paths(view, locations), storage=storage
         )
         outcome = run_plan(
             view.plan, ledger, paths, folder, console=console, plugins=plugins, retry_failed=retry_failed
         )
         ledger.flush(300)
-        after = view_sweep(grid, locations, sweep_root, tracking_uri).plan
-        files = write_report(ledger, after, folder / "report", console=console)
+        after = _with_damage(view_sweep(grid, locations, sweep_root, tracking_uri), damaged)
+        files = write_report(ledger, after.plan, folder / "report", console=console)
         outcome.report = files[-1]
-        outcome.failed += [
-            f"{cell.cell}: {damaged[cell.dataset_source]}"
-            for cell in after.cells
-            if cell.dataset_source in damaged and not cell.optional
-        ]
     finally:
         ledger.close(300)
     return outcome
@@ -134,8 +132,11 @@ def _prepare(plan: Plan, locations: DataLocations, console: Console) -> dict[str
     from orchestrator.errors import DataError
 
     damaged: dict[str, str] = {}
-    for source in dict.fromkeys(c.dataset_source for c in plan.cells if c.state != "blocked" and c.cell_id is None):
-        console.print(f"preparing data set {source}")
+    usable = [cell for cell in plan.cells if cell.state != "blocked"]
+    new = {cell.dataset_source for cell in usable if cell.cell_id is None}
+    for source in dict.fromkeys(cell.dataset_source for cell in usable):
+        if source in new:
+            console.print(f"preparing data set {escape(source)}", soft_wrap=True)
         try:
             prepare(source, locations)
         except DataError as error:
@@ -143,10 +144,25 @@ def _prepare(plan: Plan, locations: DataLocations, console: Console) -> dict[str
     return damaged
 
 
-def _prepared_paths(view: SweepView, locations: DataLocations) -> dict[str, str]:
+def _with_damage(view: SweepView, damaged: Mapping[str, str]) -> SweepView:
+    """The view with cells of damaged data blocked, and why; what is done stays done."""
+    cells = tuple(
+        replace(cell, state="blocked", reason=damaged[cell.dataset_source], remedy="")
+        if cell.dataset_source in damaged and cell.state != "done"
+        else cell
+        for cell in view.plan.cells
+    )
+    return replace(view, plan=replace(view.plan, cells=cells))
+
+
+def _prepared_paths(view: SweepView, locations: DataLocations, damaged: Mapping[str, str]) -> dict[str, str]:
     from orchestrator.datasets.prepare import prepare
 
-    names = {c.dataset_source: c.facts.name for c in view.plan.cells if c.cell_id is not None and c.state != "blocked"}
+    names = {
+        cell.dataset_source: cell.facts.name
+        for cell in view.plan.cells
+        if cell.cell_id is not None and cell.state != "blocked" and cell.dataset_source not in damaged
+    }
     return {fact_name: str(prepare(name, locations)) for name, fact_name in names.items()}
 
 

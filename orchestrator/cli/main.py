@@ -85,6 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except click.UsageError as error:
         return _say(_usage_text(error), WRONG_USAGE)
+    except OSError as error:
+        # a full disk, a folder without permission: the user's to mend, and the text of the error names the file
+        if "--debug" in given:
+            raise
+        return _say(
+            f"{error}; check the place and its free space (--debug shows where it happened)", SweepError.exit_code
+        )
     except (SweepError, StrategyError) as error:
         if "--debug" in given:
             raise

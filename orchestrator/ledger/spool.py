@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import LedgerError
+
 EVENTS_NAME = "events.jsonl"
 COMMITTED_NAME = "committed.json"
 STATE_NAME = "state.json"
@@ -65,8 +67,13 @@ def _events(path: Path) -> Iterator[Event]:
     """Every whole line; a torn last line (a crash in the middle of a write) was never acknowledged and is left out."""
     try:
         lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger's file {path} cannot be read ({error.strerror or error}); make it readable, or name another "
+            "folder of sweeps"
+        ) from error
     for line in lines[:-1]:
         try:
             yield Event.from_line(line)
