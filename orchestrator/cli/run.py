@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
 
-from orchestrator.cli.options import sweep_options, sweep_request
+from orchestrator.cli.options import DEFAULT_OUT, sweep_options, sweep_request
 from orchestrator.cli.printing import console
 
 if TYPE_CHECKING:
@@ -42,11 +44,21 @@ def run(**options: Any) -> int:
         plugins=tuple(str(plugin) for plugin in request.plugins),
         console=terminal,
     )
-    _say_how_it_ended(outcome, terminal, str(options["grid"]))
+    _say_how_it_ended(outcome, terminal, _ui_command(options))
     return outcome.exit_code
 
 
-def _say_how_it_ended(outcome: SweepOutcome, terminal: Console, grid: str) -> None:
+def _ui_command(options: Mapping[str, Any]) -> str:
+    """The command that opens this sweep in MLflow's user interface, with what tells where it is."""
+    words = ["hsfm-sweep", "ui", "--grid", str(options["grid"])]
+    if str(options["out"]) != DEFAULT_OUT:
+        words += ["--out", str(options["out"])]
+    if options["tracking_uri"]:
+        words += ["--tracking-uri", str(options["tracking_uri"])]
+    return shlex.join([*words, *(word for word in options["overrides"] if word.startswith("name="))])
+
+
+def _say_how_it_ended(outcome: SweepOutcome, terminal: Console, ui_command: str) -> None:
     """What is done, what is not and why, and where to look."""
     for title, lines in (("failed", outcome.failed), ("blocked", outcome.blocked), ("note", outcome.notes)):
         for line in lines:
@@ -56,6 +68,7 @@ def _say_how_it_ended(outcome: SweepOutcome, terminal: Console, grid: str) -> No
     if outcome.is_interrupted:
         terminal.print("interrupted; the same command continues where it stopped")
     trained = "" if outcome.started_ray else "; nothing was left to train"
-    terminal.print(f"{outcome.finished} cells are finished{trained}")
+    cells = "cell is" if outcome.finished == 1 else "cells are"
+    terminal.print(f"{outcome.finished} {cells} finished{trained}")
     terminal.print(f"page:   {escape(str(outcome.report))}", soft_wrap=True)
-    terminal.print(f"MLflow: hsfm-sweep ui --grid {escape(grid)}", soft_wrap=True)
+    terminal.print(f"MLflow: {escape(ui_command)}", soft_wrap=True)

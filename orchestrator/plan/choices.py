@@ -14,7 +14,7 @@ from orchestrator.plan.cells import StrategyChoice
 from orchestrator.plan.field_types import coerce
 from orchestrator.plan.run_spec import canonical
 from strategies._base import Strategy, StrategyError, field_values
-from strategies.registry import UnknownStrategyError, get_strategy, list_strategies
+from strategies.registry import PLUGIN_FAMILY, UnknownStrategyError, get_strategy, list_strategies
 
 WILDCARDS = frozenset("*?")
 
@@ -103,7 +103,10 @@ def strategy_class(name: str) -> type[Strategy]:
     try:
         return get_strategy(name)
     except UnknownStrategyError as error:
-        raise unknown("strategy", name, list_strategies(), hint="See `hsfm-sweep strategy list`.") from error
+        hint = "See `hsfm-sweep strategy list`."
+        if name.startswith(f"{PLUGIN_FAMILY}/"):
+            hint = f"Load its file: add --plugin {name.removeprefix(f'{PLUGIN_FAMILY}/')}.py."
+        raise unknown("strategy", name, list_strategies(), hint=hint) from error
     except StrategyError as error:
         raise ConfigError(str(error)) from error
 
