@@ -51,14 +51,7 @@ def bare(grid_path: str, folder: str) -> None:
 
     prepared = prepare("indian_pines", DataLocations.from_environment())
     planned = api.plan(grid_path, root=Path(folder) / "plan").cells[0]
-    seat = Seat(
-        rank=0,
-        world_size=1,
-        device=torch.device("cpu"),
-        tell=lambda _: "",
-        first=lambda ask: ask(),
-        agree=lambda _: None,
-    )
+    seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=lambda _: "", first=lambda ask: ask())
     seconds = []
     for seed in range(planned.seeds):
         spec = final_spec(planned, seed, {})

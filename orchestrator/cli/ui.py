@@ -38,7 +38,9 @@ def ui(port: int, **options: Any) -> int:
     command = ui_command(location.tracking_uri, port)
     check_port_free(LOOPBACK, port)
     experiment = _experiment_id(request)
-    click.echo(f"MLflow on {request.grid.name}: http://{LOOPBACK}:{port}/#/experiments/{experiment} (Ctrl-C ends it)")
+    click.echo(
+        f"MLflow on {request.grid.name}: http://{LOOPBACK}:{port}/#/experiments/{experiment}/runs (Ctrl-C ends it)"
+    )
     return subprocess.run(command, check=False, env=ui_environment()).returncode
 
 

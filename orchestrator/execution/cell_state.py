@@ -88,7 +88,7 @@ class CellState:
     def next_rung(self, running: Sequence[SlotRecord]) -> int:
         """The rung that the running trials of a round are on their way to."""
         lowest = min(record.reached_step for record in running)
-        return next(rung for rung in self.rungs if rung > lowest)
+        return next((rung for rung in self.rungs if rung > lowest), self.rungs[-1])
 
     # ---- winners and finals
 

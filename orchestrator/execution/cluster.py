@@ -35,6 +35,10 @@ _QUIET = {
 }
 
 
+_FORWARDED = ("GLOO_", "NCCL_", "AWS_", "GOOGLE_", "AZURE_")
+"""Workers on other hosts do not inherit the driver's environment: network interfaces and storage credentials."""
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What the cluster can give to worker groups."""
@@ -67,6 +71,7 @@ def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacit
         }
         local["object_store_memory"] = 200 * 1024 * 1024
     names = [*_QUIET, "OMP_NUM_THREADS", "HSFM_DATA_ROOT", "HSFM_CACHE", "PYTHONPATH"]
+    names += [name for name in os.environ if name.startswith(_FORWARDED)]
     ray.init(
         namespace="hsfm-sweep",
         log_to_driver=False,
@@ -80,6 +85,13 @@ def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacit
         yield Capacity(total.get("CPU", 0), total.get("GPU", 0), DRIVER_RESOURCE in total, is_local)
     finally:
         ray.shutdown()
+
+
+def node_count() -> int:
+    """Nodes of the cluster that are alive."""
+    import ray
+
+    return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
 def gpus_per_worker(execution: ExecutionConfig, capacity: Capacity) -> float:
@@ -101,6 +113,8 @@ def group_count(execution: ExecutionConfig, capacity: Capacity, world_size: int)
             f"execution.gpus_per_worker={gpus} with train.world_size={world_size}: NCCL refuses two ranks on one GPU; "
             "use whole GPUs, or one worker a group"
         )
+    if execution.groups and not capacity.is_local:
+        return execution.groups  # an autoscaler starts nodes for groups that wait; the watchdog says if none comes
     fits = int(capacity.cpus // (world_size * execution.cpus_per_worker))
     if gpus:
         fits = min(fits, int(capacity.gpus // (world_size * gpus)))
@@ -129,6 +143,7 @@ class WorkerGroups:
     ) -> None:
         self._execution, self._capacity, self._world_size, self._folder = execution, capacity, world_size, folder
         self._plugins = list(plugins)
+        self.count = count
         self.errors: dict[str, str] = {}
         self._threads = [
             threading.Thread(target=self._fit, args=(f"group-{i}",), daemon=True, name=f"group-{i}")
@@ -165,7 +180,7 @@ class WorkerGroups:
         config = {
             "group_id": group_id,
             "threads": threads,
-            "recycle_after_runs": self._execution.recycle_after_runs,
+            "recycle_after_runs": 1 if self._execution.isolation == "run" else self._execution.recycle_after_runs,
             "plugins": self._plugins,
         }
         return TorchTrainer(

@@ -18,6 +18,10 @@ import ray
 
 NAMESPACE = "hsfm-sweep"
 HUB_NAME = "hub"
+STALE = {"kind": "stale"}
+"""Handed to an incarnation that was given up: it must come back as the next one."""
+SILENCE_LIMIT_S = 120.0
+"""A group without a heartbeat for so long is taken for dead: its run goes to another one."""
 
 
 @dataclass
@@ -30,6 +34,7 @@ class _Group:
     lease_id: str | None = None
     finished_runs: int = 0
     idle_since: float = field(default_factory=time.time)
+    heard_at: float = field(default_factory=time.time)
 
 
 @dataclass
@@ -49,6 +54,8 @@ class Hub:
         self._leases: dict[str, _Lease] = {}
         self._idle: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._fruitless: Counter[str] = Counter()
+        self._abandoned: set[str] = set()
+        self._start_errors: dict[str, str] = {}
         self._refused = 0
         self._closed = False
         self._stopping = ""
@@ -69,7 +76,7 @@ class Hub:
                 former.lease_id,
                 {"kind": "lost", "reason": f"worker group {group_id} generation {former.generation} died"},
             )
-        if former and not former.finished_runs:
+        if former and not former.finished_runs and not former.lease_id:  # with a lease, the run's own count goes up
             self._fruitless[group_id] += 1
         group = self._groups[group_id] = _Group(generation=generation, pids=pids, host=host)
         if self._closed:
@@ -82,10 +89,22 @@ class Hub:
         """The group's job number `index`: every rank asks for the same one. None = go home."""
         group = self._groups[group_id]
         if group.generation != generation:
-            return None
+            return STALE
         async with group.arrived:
-            await group.arrived.wait_for(lambda: len(group.jobs) > index)
-        return group.jobs[index]
+            await group.arrived.wait_for(lambda: len(group.jobs) > index or group.generation != generation)
+        return group.jobs[index] if group.generation == generation else STALE
+
+    async def alive(self, group_id: str, generation: int, *, is_busy: bool) -> None:
+        """A heartbeat; a group whose processor works makes progress, even if its run has nothing to say yet."""
+        group = self._groups.get(group_id)
+        if group and group.generation == generation:
+            group.heard_at = time.time()
+            if is_busy and group.lease_id:
+                self._last_progress = time.time()
+
+    async def cannot_start(self, group_id: str, error: str) -> None:
+        """A group's process could not get ready (a plugin that does not import, say)."""
+        self._start_errors[group_id] = error
 
     async def report(self, group_id: str, generation: int, lease_id: str, event: dict[str, Any]) -> str:
         """Progress of a run, by rank 0. Answers "" to go on, else the reason to stop."""
@@ -122,6 +141,9 @@ class Hub:
                 self._leases[lease_id] = _Lease(group_id="")
                 self._end(lease_id, {"kind": "cancelled", "reason": self._stopping})
                 return ""
+            if lease_id in self._abandoned:  # its driver died while it waited
+                self._idle.put_nowait(ticket)
+                return ""
             group_id, generation = ticket
             group = self._groups[group_id]
             if group.generation == generation:  # else an idle ticket of an incarnation that died
@@ -146,6 +168,8 @@ class Hub:
         """Tell the group directly: through the trial this deadlocks (the trial learns of a stop too late)."""
         if lease := self._leases.get(lease_id):
             lease.is_cancelled = reason
+        else:
+            self._abandoned.add(lease_id)
 
     async def stop(self, reason: str) -> None:
         """Cancel every run at its next evaluation and start no further one."""
@@ -161,7 +185,10 @@ class Hub:
             await self._give(group, None)
 
     async def condition(self) -> dict[str, Any]:
-        """What the watchdog and the progress table look at."""
+        """What the watchdog looks at; silent groups are given up on the way."""
+        for group_id, group in list(self._groups.items()):
+            if not self._closed and time.time() - group.heard_at > SILENCE_LIMIT_S:
+                await self._give_up(group_id, group)
         return {
             "idle_for_s": time.time() - self._last_progress,
             "groups": {
@@ -169,12 +196,24 @@ class Hub:
                 for g, v in self._groups.items()
             },
             "fruitless_restarts": dict(self._fruitless),
+            "start_errors": dict(self._start_errors),
             "refused": self._refused,
             "gaps_s": self._gaps,
             "first_lease_at": self._first_lease_at,
             "last_end_at": self._last_end_at,
             "leases": {k: time.time() - v.started for k, v in self._leases.items() if not v.is_over},
         }
+
+    async def _give_up(self, group_id: str, group: _Group) -> None:
+        """A group that is silent: its run is lost, its ticket and its words are stale."""
+        group.heard_at = time.time()
+        group.generation += 1
+        if group.lease_id:
+            reason = f"worker group {group_id} on {group.host} was silent for {SILENCE_LIMIT_S:.0f} s"
+            self._end(group.lease_id, {"kind": "lost", "reason": reason})
+            group.lease_id = None
+        async with group.arrived:
+            group.arrived.notify_all()
 
     async def _idle_group(self) -> tuple[str, int] | None:
         """The next idle group's id and generation; None once the sweep is stopping."""

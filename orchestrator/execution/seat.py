@@ -21,8 +21,6 @@ class Seat:
     """Sends progress to the driver, from rank 0 only; answers "" to go on, else why to stop."""
     first: Callable[[Callable[[], Any]], Any]
     """Calls a function on rank 0 and gives every rank its value."""
-    agree: Callable[[str], None]
-    """Meets all ranks before the first collective; raises on every rank if one of them has an error."""
 
 
 @dataclass
@@ -38,12 +36,6 @@ class Progress:
     loss_sum: float = 0.0
     """Training losses since the last evaluation."""
     loss_steps: int = 0
-
-
-def evaluation_steps(steps: int, evaluations: int) -> list[int]:
-    """Evenly spaced optimiser steps, the last one `steps`."""
-    count = max(1, min(evaluations, steps))
-    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
 
 
 def learning_rate_factor(step: int, steps: int, warmup_fraction: float) -> float:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from orchestrator.errors import ExecutionError
+from orchestrator.errors import ExecutionError, FeasibilityError
 from orchestrator.execution.journal import LedgerJournal
 from orchestrator.execution.outcome import SweepOutcome, ending_on_signals, timing_of
 from orchestrator.execution.provenance import provenance_tags
@@ -102,8 +102,13 @@ def _execute(
 
     began = time.time()
     execution = plan.grid.execution
-    world_size = max(int(c.planned.train.get("world_size", 1)) for c in state.cells.values())
+    world_size = _world_size(state)
     with cluster.ray_session(execution, world_size) as capacity:
+        if cluster.node_count() > 1 and not execution.storage_path:
+            raise FeasibilityError(
+                f"checkpoints would go to {paths.storage}, which the {cluster.node_count()} nodes of this cluster do "
+                "not share; set execution.storage_path to a shared folder or an object store"
+            )
         count = cluster.group_count(execution, capacity, world_size)
         hub = start_hub()
         groups = cluster.WorkerGroups(
@@ -118,13 +123,14 @@ def _execute(
             else:
                 hub.stop.remote(reason)
 
-        watchdog = Watchdog(hub, groups, execution, stop)
+        watchdog = Watchdog(hub, groups, execution, stop, lambda: state.stop_reason)
         progress = Progress(state, journal, console, groups=count)
         with ending_on_signals(stop, outcome):
             watchdog.start()
             progress.start()
             try:
-                _tune(state, paths, count + execution.prefetch, capacity.has_driver_nodes, folder)
+                limit = count + execution.prefetch
+                _tune(state, paths, limit, capacity.has_driver_nodes, folder, lambda k, why: hub.cancel.remote(k, why))
             finally:
                 progress.end()
                 watchdog.end()
@@ -133,7 +139,25 @@ def _execute(
         groups.join(20)
 
 
-def _tune(state: SweepState, paths: Paths, limit: int, has_driver_nodes: bool, folder: Path) -> None:
+def _world_size(state: SweepState) -> int:
+    """Workers of each group: a run must train with the world size of its key, so all networks must agree."""
+    sizes = {int(c.planned.train["world_size"]) for c in state.cells.values() if c.planned.kind == "network"}
+    if len(sizes) > 1:
+        raise FeasibilityError(
+            f"networks of this grid ask for train.world_size {sorted(sizes)}, but all worker groups of a sweep have "
+            "one size; use one value, or split the grid into two sweeps"
+        )
+    return max(sizes, default=1)
+
+
+def _tune(
+    state: SweepState,
+    paths: Paths,
+    limit: int,
+    has_driver_nodes: bool,
+    folder: Path,
+    cancel: Callable[[str, str], object],
+) -> None:
     from ray import tune
 
     from orchestrator.execution.cluster import DRIVER_RESOURCE
@@ -154,7 +178,7 @@ def _tune(state: SweepState, paths: Paths, limit: int, has_driver_nodes: bool, f
     tuner = tune.Tuner(
         tune.with_resources(drive_segment, resources),
         tune_config=tune.TuneConfig(
-            search_alg=SweepSearcher(state, make_job, lambda: limit),
+            search_alg=SweepSearcher(state, make_job, lambda: limit, cancel),
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda t: t.trial_id,

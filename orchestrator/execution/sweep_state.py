@@ -85,7 +85,7 @@ class SweepState:
                 continue
             is_search = slot.startswith("search/")
             if everything or not is_search or state.winner(fold_of_search(slot)) is None:
-                state.slots[slot] = record.with_(state="running", failures=0, error="")
+                state.slots[slot] = record.with_(state="running", failures=0, error="", reached_step=0, scores={})
 
     # ---- what runs next
 
@@ -189,7 +189,10 @@ class SweepState:
         if best is not None and math.isfinite(best):
             scores[SELECTION] = best
         for slot in state.twins(key):
-            self._put(state, state.slots[slot].with_(reached_step=step, scores=scores, seconds=float(event["seconds"])))
+            self._put(
+                state,
+                state.slots[slot].with_(reached_step=step, scores=scores, seconds=float(event["seconds"]), failures=0),
+            )
         is_last = step >= state.rungs[-1]
         if not is_last:
             return
@@ -254,7 +257,8 @@ class SweepState:
         slot = final_slot(seed)
         record = state.slots.get(slot)
         if record is not None and record.key != key:
-            self.journal.superseded(planned, record)
+            if record.attempt:  # one that was never started has no run yet
+                self.journal.superseded(planned, record)
             record = None
         if record is None:
             record = SlotRecord(slot=slot, key=key, params=params, attempt=0)

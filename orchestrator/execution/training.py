@@ -19,13 +19,15 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from orchestrator.errors import ExecutionError
 from orchestrator.execution import checkpoints
 from orchestrator.execution.evaluation import confusion_of_network, score_test, validation_scores
 from orchestrator.execution.run_data import RunData, model_facts
 from orchestrator.execution.saved_model import save_network
-from orchestrator.execution.seat import Progress, Seat, evaluation_steps, learning_rate_factor
+from orchestrator.execution.seat import Progress, Seat, learning_rate_factor
 from orchestrator.execution.streams import BatchOrder, stream_seed
 from orchestrator.plan.run_spec import RunSpec
+from orchestrator.plan.slots import evaluation_steps
 from strategies._base import Strategy
 from strategies.adaptation import count_parameters
 from strategies.objectives.segmentation import class_balanced_weights, cross_entropy
@@ -42,6 +44,11 @@ class NetworkRun:
     def __init__(self, spec: RunSpec, job: dict[str, Any], strategy: Strategy, seat: Seat) -> None:
         self.spec, self.job, self.strategy, self.seat = spec, job, strategy, seat
         self.train = dict(spec.train)
+        if seat.world_size != int(self.train["world_size"]):
+            raise ExecutionError(
+                f"this run is defined for train.world_size={self.train['world_size']}, but its worker group has "
+                f"{seat.world_size} workers; give all networks of a sweep the same world size"
+            )
         self.is_pixelwise = strategy.receptive_field_px == 1
         self.data = RunData(spec, job["prepared_path"])
         self.patch_px = 1 if self.is_pixelwise else self.data.largest_patch(int(self.train["patch_size"]))
@@ -84,7 +91,6 @@ class NetworkRun:
     def run(self) -> dict[str, Any]:
         """Train up to the job's `until_step`; the event that ends the segment."""
         started = time.perf_counter()
-        self.seat.agree("")
         net = self._wrap()
         self._resume()
         steps = int(self.train["steps"])
@@ -184,8 +190,8 @@ class NetworkRun:
     def _evaluate(self) -> None:
         self.progress.scores = {"train/loss": self._mean_loss()}
         is_scored = self.data.has_validation
+        self._share_buffers()
         if is_scored:
-            self._share_buffers()
             confusion = self._sum(self._confusion("validation"))
             self.progress.scores |= validation_scores(confusion, self.data)
         score = self.progress.scores.get(f"val/{self.spec.metric}")
@@ -266,7 +272,8 @@ class NetworkRun:
             dist.barrier()
 
     def _resume(self) -> None:
-        state = checkpoints.load_newest(self.job["storage"], self.spec.key, map_location="cpu")
+        # One read for all ranks: each for itself could find another state, and train on silently wrong.
+        state = self.seat.first(lambda: checkpoints.load_newest(self.job["storage"], self.spec.key))
         if state is None:
             return
         self.model.load_state_dict(state["model"])

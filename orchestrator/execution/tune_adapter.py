@@ -38,10 +38,14 @@ class SweepSearcher(Searcher):
     """Hands out the next segment of the sweep and takes back what became of it."""
 
     def __init__(
-        self, state: SweepState, make_job: Callable[[Segment], dict[str, Any]], limit: Callable[[], int]
+        self,
+        state: SweepState,
+        make_job: Callable[[Segment], dict[str, Any]],
+        limit: Callable[[], int],
+        cancel: Callable[[str, str], object],
     ) -> None:
         super().__init__(metric=None, mode=None)
-        self._state, self._make_job, self._limit = state, make_job, limit
+        self._state, self._make_job, self._limit, self._cancel = state, make_job, limit, cancel
         self._lease_of: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -72,6 +76,7 @@ class SweepSearcher(Searcher):
             event = json.loads(result[EVENT]) if result and EVENT in result else {"kind": "progress"}
             if error or event["kind"] == "progress":
                 event = {"kind": "lost", "reason": "the trial's driver died"}
+                self._cancel(self._lease_of[trial_id], event["reason"])  # the group must not go on for nobody
             self._state.on_end(self._lease_of.pop(trial_id), event)
         except Exception as problem:
             self._give_up("writing down the end of a run", problem)

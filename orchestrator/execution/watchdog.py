@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from orchestrator.config import ExecutionConfig
@@ -15,8 +16,11 @@ FRUITLESS_RESTARTS = 5
 class Watchdog:
     """Looks at the hub every second; when nothing moves any more it says why and ends the wait."""
 
-    def __init__(self, hub: Any, groups: WorkerGroups, execution: ExecutionConfig, stop: Any) -> None:
+    def __init__(
+        self, hub: Any, groups: WorkerGroups, execution: ExecutionConfig, stop: Any, stop_reason: Callable[[], str]
+    ) -> None:
         self._hub, self._groups, self._execution, self._stop = hub, groups, execution, stop
+        self._stop_reason, self._has_told = stop_reason, False
         self._over = threading.Event()
         self.condition: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
@@ -49,6 +53,9 @@ class Watchdog:
                 self._stop(diagnosis, hard=True)
                 return
             self._limit_runs()
+            if (reason := self._stop_reason()) and not self._has_told:
+                self._has_told = True
+                self._hub.stop.remote(reason)  # a stop that the sweep itself decided must reach the groups, too
 
     def _limit_runs(self) -> None:
         limit = self._execution.run_time_limit_s
@@ -67,8 +74,10 @@ class Watchdog:
                 f"worker groups {sorted(dead)} died {max(dead.values())} times without finishing a run; "
                 "see the Ray logs of their workers"
             )
-        if self._groups.errors:
-            return f"worker groups ended: {self._groups.errors}"
+        if len(self._groups.errors) == self._groups.count:
+            return f"all worker groups ended: {self._groups.errors}"
+        if len(self.condition["start_errors"]) == self._groups.count:
+            return f"worker groups cannot start: {sorted(set(self.condition['start_errors'].values()))}"
         idle_s = self.condition["idle_for_s"]
         if idle_s < self._execution.stall_timeout_s:
             return ""

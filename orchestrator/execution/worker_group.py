@@ -9,20 +9,35 @@ from __future__ import annotations
 import gc
 import os
 import socket
+import threading
+import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import ray
 import torch
 import torch.distributed as dist
 
-from orchestrator.execution.hub import find_hub
+from orchestrator.execution.hub import STALE, find_hub
 from orchestrator.execution.seat import Seat
 from orchestrator.execution.training import NetworkRun
 from orchestrator.plan.run_spec import RunSpec
+from strategies.registry import make_strategy
 
-# What gloo and NCCL say when another rank dies; they raise plain RuntimeErrors.
-_PEER_WORDS = ("connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
+T = TypeVar("T")
+
+# What gloo, NCCL and CUDA say when another rank or the device goes away; they raise plain RuntimeErrors.
+_PASSING_WORDS = ("cuda error", "connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
+
+
+HEARTBEAT_S = 10.0
+BUSY_SHARE = 0.05
+"""A rank that uses less than this share of a processor between two heartbeats is waiting, not working."""
+
+
+class StaleGroupError(RuntimeError):
+    """This incarnation of a worker group was given up while it was away."""
 
 
 class _PeerError(RuntimeError):
@@ -39,10 +54,14 @@ def group_loop(config: dict[str, Any]) -> None:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     control = dist.new_group(backend="gloo") if world_size > 1 else None
     member = _Member(config["group_id"], rank, world_size, control, get_device())
-    for path in config.get("plugins", ()):
-        from strategies.registry import load_plugin
+    try:
+        for path in config.get("plugins", ()):
+            from strategies.registry import load_plugin
 
-        load_plugin(path)
+            load_plugin(path)
+    except Exception as error:
+        member.say_it_cannot_start(error)
+        raise
     member.enter()
     index = 0
     limit = int(config["recycle_after_runs"])
@@ -51,7 +70,7 @@ def group_loop(config: dict[str, Any]) -> None:
         is_last = bool(limit) and index >= limit
         member.do(job, leaves=is_last)
         if is_last:
-            os._exit(0)  # Ray Train brings the group back as a new incarnation, with clean memory
+            member.leave()
 
 
 class _Member:
@@ -64,13 +83,42 @@ class _Member:
         self.has_met = False
 
     def enter(self) -> None:
+        """Tell the hub that this incarnation is here, and keep telling it that it is alive."""
         pids = self._gather(os.getpid())
         self.generation = self._from_first(
             lambda: ray.get(self.hub.enter.remote(self.group_id, pids, socket.gethostname()))
         )
+        if self.rank == 0:
+            threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
+
+    def say_it_cannot_start(self, error: Exception) -> None:
+        """The driver must hear why: Ray Train would only try again."""
+        ray.get(self.hub.cannot_start.remote(self.group_id, f"{type(error).__name__}: {error}"))
+
+    def leave(self) -> None:
+        """End the process once all ranks are done; Ray Train brings the group back, with clean memory."""
+        self._gather(None)
+        os._exit(0)
+
+    def _beat(self) -> None:
+        """A fit or an evaluation may say nothing for long: processor time tells work from a hang."""
+        used_s = time.process_time()
+        while True:
+            time.sleep(HEARTBEAT_S)
+            now_s = time.process_time()
+            self.hub.alive.remote(self.group_id, self.generation, is_busy=now_s - used_s > BUSY_SHARE * HEARTBEAT_S)
+            used_s = now_s
 
     def next_job(self, index: int) -> dict[str, Any] | None:
-        return ray.get(self.hub.next_job.remote(self.group_id, self.generation, index))
+        """The next job; None = go home.
+
+        Raises:
+            StaleGroupError: the hub has given this incarnation up; the group must come back as the next one.
+        """
+        job: dict[str, Any] | None = ray.get(self.hub.next_job.remote(self.group_id, self.generation, index))
+        if job == STALE:
+            raise StaleGroupError(f"{self.group_id} generation {self.generation} was given up")
+        return job
 
     def do(self, job: dict[str, Any], *, leaves: bool = False) -> None:
         """One segment: its end, good or bad, is told once, by rank 0 (or by whoever failed)."""
@@ -80,21 +128,25 @@ class _Member:
         except _PeerError:
             return  # the rank that failed tells
         except Exception as error:
-            # Ranks that have met are out of step now: the group must come back as a new incarnation, never go on.
-            broken = self.has_met and self.world_size > 1
-            self._end(job, {**failure_event(error), "group_leaves": broken or leaves})
-            if broken:
+            # Ranks that have met are out of step now, and a CUDA context does not survive an error of its own: the
+            # group must come back as a new incarnation, never go on.
+            is_broken = (self.has_met and self.world_size > 1) or self._has_lost_its_device(error)
+            self._end(job, {**failure_event(error), "group_leaves": is_broken or leaves})
+            if is_broken:
                 raise
             gc.collect()
             return
         if event is not None and self.rank == 0:
             self._end(job, {**event, "group_leaves": leaves})
 
-    def _run(self, job: dict[str, Any]) -> dict[str, Any] | None:
-        from strategies.registry import get_strategy
+    def _has_lost_its_device(self, error: Exception) -> bool:
+        return self.device.type == "cuda" and (
+            isinstance(error, torch.OutOfMemoryError) or "cuda error" in str(error).lower()
+        )
 
+    def _run(self, job: dict[str, Any]) -> dict[str, Any] | None:
         spec = RunSpec.from_json(job["spec"])
-        strategy = get_strategy(spec.strategy)(**spec.fields)
+        strategy = self._together(lambda: make_strategy(spec.strategy, spec.fields))
         if strategy.kind == "estimator":
             from orchestrator.execution.estimators import run_estimator
 
@@ -105,13 +157,9 @@ class _Member:
             device=self.device,
             tell=lambda event: self._tell(job, event),
             first=self._from_first,
-            agree=self._agree,
         )
-        try:
-            run = NetworkRun(spec, job, strategy, seat)
-        except Exception as error:
-            self._agree(f"{type(error).__name__}: {error}", raises=False)
-            raise
+        run = self._together(lambda: NetworkRun(spec, job, strategy, seat))
+        self.has_met = True
         return run.run()
 
     # ---- words to the hub
@@ -124,11 +172,19 @@ class _Member:
 
     # ---- meetings of ranks
 
-    def _agree(self, error: str, *, raises: bool = True) -> None:
-        errors = [e for e in self._gather(error) if e]
-        if errors and raises:
-            raise _PeerError(errors[0])
-        self.has_met = not errors
+    def _together(self, make: Callable[[], T]) -> T:
+        """Make something on every rank; where one of them cannot, none goes on to the collectives that would hang."""
+        problem: Exception | None = None
+        try:
+            made = make()
+        except Exception as error:
+            problem = error
+        problems = [text for text in self._gather(repr(problem) if problem else "") if text]
+        if problem is not None:
+            raise problem
+        if problems:
+            raise _PeerError(problems[0])
+        return made
 
     def _gather(self, value: Any) -> list[Any]:
         if self.control is None:
@@ -156,7 +212,7 @@ def failure_event(error: BaseException) -> dict[str, Any]:
     low = text.lower()
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in low:
         cause = "out_of_memory"
-    elif isinstance(error, ray.exceptions.RayError | dist.DistError) or any(word in low for word in _PEER_WORDS):
+    elif isinstance(error, ray.exceptions.RayError | dist.DistError) or any(word in low for word in _PASSING_WORDS):
         cause = "lost"
     elif isinstance(error, OSError):
         cause = "storage"

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SWEEP_TAG = "hsfm.sweep"
+EXPERIMENT_TAGS = {SWEEP_TAG: "true", "mlflow.experimentKind": "custom_model_development"}
+"""The kind makes MLflow's pages open on the runs, not on the overview of a language-model application."""
 PAGE = 1000
 # An event that MLflow answers with one of these can never be told; everything else is tried again.
 _REFUSALS = frozenset(
@@ -108,7 +110,7 @@ class MlflowStore:
         where = str(self.location.artifacts) if self.location.artifacts else None
         try:
             with sorted_errors():
-                self.experiment_id = self.client.create_experiment(name, where, {SWEEP_TAG: "true"})
+                self.experiment_id = self.client.create_experiment(name, where, EXPERIMENT_TAGS)
         except WriteRefusedError:
             if not self.find_experiment(name):
                 raise

@@ -30,7 +30,7 @@ def incompatibility(strategy: Strategy, facts: DatasetFacts) -> str:
     return ""
 
 
-def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig) -> tuple[str, ...]:
+def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig, split: str) -> tuple[str, ...]:
     """What differs from the grid's settings for this strategy, in words: recorded and shown, never silent."""
     notes = []
     wanted = strategy.accepts.normalisation
@@ -38,6 +38,8 @@ def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig) 
         notes.append(f"normalisation {wanted} instead of {train.normalisation}: the weights were made for it")
     if strategy.kind == "estimator" and train.world_size > 1:
         notes.append(f"one worker instead of {train.world_size}: scikit-learn does not use DDP")
+    if split == "random":
+        notes.append("random split: no search, its labels would be test labels of the finals; defaults are used")
     if facts.dropped_bands:
         notes.append(f"{len(facts.dropped_bands)} bands of the original files are not used")
     if facts.labels == "derived":

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from orchestrator.config import GridConfig
+from orchestrator.errors import ConfigError
 from orchestrator.plan import cost
 from orchestrator.plan.choices import instantiate
 from orchestrator.plan.compatibility import incompatibility, override_notes
@@ -14,7 +15,7 @@ from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.planned import Plan, PlannedCell
 from orchestrator.plan.provenance import leakage, transfer, used_pretraining
 from orchestrator.plan.resources import feasibility, groups_of
-from orchestrator.plan.run_spec import RunSpec
+from orchestrator.plan.run_spec import RunSpec, content_hash
 from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split, task_mismatch
 from orchestrator.plan.slots import cell_identity, resolve_train
 from orchestrator.plan.states import judge, tally
@@ -54,6 +55,7 @@ def make_plan(
         _plan_cell(grid, expanded, dataset_status, weights_status, records, measured_s or {})
         for expanded in expand(grid, [name for name in dataset_status if name == dataset_status[name].facts.name])
     ]
+    _refuse_equal_cells(cells)
     is_feasible, text = feasibility(grid, cpus)
     count = groups if groups is not None else groups_of(grid, cpus)
     wall_s, use = _use(cells, grid, count)
@@ -68,6 +70,27 @@ def make_plan(
         expected_use=use,
         wall_left_s=wall_s,
     )
+
+
+def _refuse_equal_cells(cells: Sequence[PlannedCell]) -> None:
+    """Two names for the same runs would fight over them in the ledger.
+
+    Raises:
+        ConfigError: two entries of the grid resolve to the same trainings.
+    """
+    seen: dict[str, PlannedCell] = {}
+    for planned in cells:
+        cell = planned.cell
+        budget = asdict(cell.label_budget)
+        runs = content_hash(
+            [cell.strategy.name, cell.strategy.fields, cell.dataset, budget, planned.train, planned.split]
+        )
+        other = seen.setdefault(runs, planned)
+        if other is not planned:
+            raise ConfigError(
+                f"strategies {other.cell.strategy.label!r} and {cell.strategy.label!r} are the same trainings on "
+                f"{cell.dataset} at {cell.label_budget}: a field is fixed to its default; give one of them"
+            )
 
 
 def _plan_cell(
@@ -124,10 +147,13 @@ def _draft(
     selection = resolve_selection(grid.search.selection, cell.label_budget)
     split = resolve_split(grid.split, facts)
     train = resolve_train(strategy, expanded.train)
-    if selection == "none" and "checkpoint" in train:
-        train["checkpoint"] = "last"  # without validation labels there is nothing to choose by
+    if selection in ("none", "held_out_shots") and "checkpoint" in train:
+        # finals have no validation labels to choose a checkpoint by, and trials must be judged like finals
+        train["checkpoint"] = "last"
     space = {name: d for name, d in strategy.space().items() if name not in cell.strategy.fixed}
-    trials = grid.search.trials if space and selection != "none" else 0
+    # On a random split the labels of a search would be test labels of the finals: there, defaults are used as they are.
+    is_searched = bool(space) and selection != "none" and split != "random"
+    trials = grid.search.trials if is_searched else 0
     template = None
     if status.digest is not None:
         template = RunSpec(
@@ -176,7 +202,7 @@ def _draft(
         is_measured=False,
         disk_gib=0.0,
         space=space,
-        notes=override_notes(strategy, facts, expanded.train),
+        notes=override_notes(strategy, facts, expanded.train, split),
         kind=strategy.kind,
         receptive_field_px=strategy.receptive_field_px,
         selection=selection,

@@ -25,6 +25,12 @@ def feasibility(grid: GridConfig, cpus: int | None) -> tuple[bool, str]:
         grid: a valid grid.
         cpus: CPUs of the machine; None where the cluster is not known yet.
     """
+    sizes = {grid.train.world_size, *(block_train(grid.train, block).world_size for block in grid.blocks)}
+    if len(sizes) > 1:
+        return False, (
+            f"the grid asks for train.world_size {sorted(sizes)}, but all worker groups of a sweep have one size; use "
+            "one value, or split the grid into two sweeps"
+        )
     workers, per_worker = _workers(grid), grid.execution.cpus_per_worker
     one = cpus_of_group(grid)
     shape = f"{workers} worker{'s' if workers > 1 else ''} x {per_worker} CPU{'s' if per_worker > 1 else ''}"

@@ -60,12 +60,22 @@ def final_spec(planned: PlannedCell, seed: int, params: Mapping[str, Any]) -> Ru
     return replace(template, fields=fields, stage="final", fold=fold, seed=seed, subset_seed=seed)
 
 
+def evaluation_steps(steps: int, evaluations: int) -> list[int]:
+    """Evenly spaced optimiser steps, the last one `steps`."""
+    count = max(1, min(evaluations, steps))
+    return sorted({max(1, round(steps * (i + 1) / count)) for i in range(count)})
+
+
 def rung_steps(planned: PlannedCell, search: SearchConfig) -> tuple[int, ...]:
-    """Optimiser steps at which a trial is judged, ascending; the last is the end of training."""
+    """Optimiser steps at which a trial is judged, ascending; the last is the end of training.
+
+    A rung falls on the next evaluation, so that judging changes nothing about a run.
+    """
     last = int(planned.train["steps"])
     if planned.kind == "estimator" or search.stopping == "none":
         return (last,)
-    early = {max(1, round(share * last)) for share in search.rungs}
+    evaluated = evaluation_steps(last, int(planned.train["evaluations"]))
+    early = {next(step for step in evaluated if step >= share * last) for share in search.rungs}
     return (*sorted(step for step in early if step < last), last)
 
 

@@ -102,7 +102,5 @@ def run_network(
         "weights_path": None,
     }
     strategy = get_strategy(spec.strategy)(**spec.fields)
-    seat = Seat(
-        rank=0, world_size=1, device=torch.device("cpu"), tell=tell, first=lambda ask: ask(), agree=lambda _: None
-    )
+    seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=tell, first=lambda ask: ask())
     return NetworkRun(spec, job, strategy, seat).run()

@@ -63,14 +63,17 @@ def test_test_labels_are_scored_by_final_runs_only(undisturbed: Path) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["in_domain/unet", "in_domain/svm_rbf"])
-def test_the_winners_model_loads_with_mlflows_own_snippet_and_predicts_a_cube(strategy: str, undisturbed: Path) -> None:
+def test_the_winners_model_loads_with_mlflows_own_snippet_and_predicts_a_cube(
+    strategy: str, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow
 
     client, experiment = _client(undisturbed)
     where = f"tags.`hsfm.role` = 'cell' and tags.`hsfm.strategy` = '{strategy}'"
     cell = client.search_runs([experiment], where)[0]
     run = client.search_runs([experiment], f"tags.`hsfm.key` = '{cell.data.tags['hsfm.model']}'")[0]
-    mlflow.set_tracking_uri(f"sqlite:///{undisturbed / SWEEP / 'mlflow.db'}")
+    # not mlflow.set_tracking_uri: it stays in the environment of every later command of this test session
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{undisturbed / SWEEP / 'mlflow.db'}")
     model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
 
     prepared = open_prepared(prepare("indian_pines", DataLocations.from_environment()))

@@ -101,6 +101,13 @@ def test_training_never_sees_a_pixel_of_the_test_side(make_spec: Any, indian_pin
     assert not (visible & (data.task.test_labels[0] >= 0)).any()
 
 
+def test_a_run_refuses_a_worker_group_of_another_size_than_its_key_says(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ExecutionError, match="world_size=2"):
+        run_network(make_spec("in_domain/spectral_cnn", world_size=2, **SMALL), indian_pines, tmp_path)
+
+
 def test_ranks_take_disjoint_samples_that_make_up_the_global_batch() -> None:
     order = BatchOrder(num_samples=100, batch_size=8, seed=3)
     whole = order.batch(5)
@@ -147,14 +154,7 @@ def _rank(
         "until_step": spec.train["steps"],
         "weights_path": None,
     }
-    seat = Seat(
-        rank=rank,
-        world_size=world_size,
-        device=torch.device("cpu"),
-        tell=lambda _: "",
-        first=_first,
-        agree=lambda _: None,
-    )
+    seat = Seat(rank=rank, world_size=world_size, device=torch.device("cpu"), tell=lambda _: "", first=_first)
     event = NetworkRun(spec, job, get_strategy(spec.strategy)(**spec.fields), seat).run()
     if rank == 0:
         torch.save({"scores": event["scores"]}, out)
@@ -165,18 +165,21 @@ def test_two_workers_agree_with_one_on_the_same_global_batch(
     make_spec: Any, indian_pines: Path, tmp_path: Path
 ) -> None:
     # Dropout off: its masks are drawn per rank. What is left differs by the order of summation alone.
-    spec = make_spec(
-        "in_domain/spectral_cnn", stage="search", steps=6, evaluations=2, pixel_batch_size=16, fields={"dropout": 0.0}
-    )
+    train = {"stage": "search", "steps": 6, "evaluations": 2, "pixel_batch_size": 16, "fields": {"dropout": 0.0}}
+    spec = make_spec("in_domain/spectral_cnn", **train)
+    spec_of_two = make_spec("in_domain/spectral_cnn", world_size=2, **train)
+    assert spec_of_two.key != spec.key, "the world size is part of the key"
     one = run_network(spec, indian_pines, tmp_path / "one")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     out = tmp_path / "two.pt"
-    mp.spawn(_rank, args=(2, port, spec.to_json(), str(indian_pines), str(tmp_path / "two"), str(out), None), nprocs=2)
+    mp.spawn(
+        _rank, args=(2, port, spec_of_two.to_json(), str(indian_pines), str(tmp_path / "two"), str(out), None), nprocs=2
+    )
     two = torch.load(out, weights_only=True)["scores"]
     single = checkpoints.load_newest(str(tmp_path / "one"), spec.key)
-    double = checkpoints.load_newest(str(tmp_path / "two"), spec.key)
+    double = checkpoints.load_newest(str(tmp_path / "two"), spec_of_two.key)
     assert single is not None
     assert double is not None
     for name, value in single["model"].items():
