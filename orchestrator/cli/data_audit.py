@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from orchestrator.datasets.locations import DataLocations
+from orchestrator.errors import ConfigError
 from orchestrator.plan.cells import LabelBudget
 from orchestrator.plan.choices import instantiate, parse_entry
 from orchestrator.plan.selection import resolve_selection
@@ -40,10 +43,19 @@ def audits(
     from orchestrator.datasets.tasks import draw_task
 
     views = {choice.label: instantiate(choice).receptive_field_px for s in strategies for choice in parse_entry(s)}
-    given = OmegaConf.to_container(OmegaConf.create(f"labels: {labels}"))
-    assert isinstance(given, dict)
-    budget = LabelBudget.parse(given["labels"])
+    budget = LabelBudget.parse(_as_yaml(labels))
     source = resolve_selection(selection, budget)
     prepared = open_prepared(prepare(name, locations))
     task = draw_task(prepared, split=split, fold=fold, label_budget=budget, selection=source, subset_seed=seed)
     return [(who, audit(prepared, task, size)) for who, size in (views or {"a single pixel": 1}).items()]
+
+
+def _as_yaml(labels: str) -> Any:
+    try:
+        given = OmegaConf.to_container(OmegaConf.create(f"labels: {labels}"))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(
+            f"label budget {labels!r} is not valid YAML; allowed: a fraction in (0, 1], or '{{k_shot: N}}'; "
+            "mend --labels"
+        ) from error
+    return given["labels"] if isinstance(given, dict) and len(given) == 1 else labels

@@ -58,7 +58,10 @@ def get_definition(name: str) -> Definition:
         return _from_module(importlib.import_module(f"{datasets.__name__}.{name}"))
     if name in _plugins():
         return _from_module(importlib.import_module(_plugins()[name]))
-    raise unknown("dataset", name, list_datasets(), hint="Your own data: hsfm-sweep data init FOLDER.")
+    hint = "Your own data: hsfm-sweep data init FOLDER."
+    if Path(name).is_dir():
+        hint = f"Your own data: the path of a YAML file, such as {name.rstrip('/')}/dataset.yaml, made by data init."
+    raise unknown("dataset", name, list_datasets(), hint=hint)
 
 
 def get_facts(name: str) -> DatasetFacts:

@@ -31,7 +31,11 @@ order by runs.start_time, runs.run_uuid
 
 
 def parents_from_sqlite(database: Path, sweep_name: str) -> list[dict[str, str]] | None:
-    """Tags of each cell's run; None where the schema was not checked or the file cannot be read this way."""
+    """Tags of each cell's run; None where the schema was not checked or the file cannot be read this way.
+
+    Raises:
+        LedgerError: the file is damaged, or no SQLite database.
+    """
     options = "mode=ro"
     if not os.access(database.parent, os.W_OK) and not database.with_name(database.name + "-wal").exists():
         options += "&immutable=1"  # a folder that we may only read: WAL would want to create files
@@ -41,7 +45,12 @@ def parents_from_sqlite(database: Path, sweep_name: str) -> list[dict[str, str]]
             if len(revisions) != 1 or not revisions <= CHECKED_SCHEMAS:
                 return None
             rows = connection.execute(_PARENTS, (sweep_name,)).fetchall()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            raise LedgerError(
+                f"the ledger {database} cannot be read ({error}); expected the SQLite database of this sweep. Put a "
+                "copy of it back, or move it away (or name another --out) to start the sweep anew."
+            ) from error
         return None
     runs: dict[str, dict[str, str]] = {}
     for run_id, key, value in rows:

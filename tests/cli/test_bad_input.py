@@ -156,6 +156,30 @@ def test_open_questions_are_listed_one_a_line(run: Run) -> None:
     assert "\n  sensor: the camera" in error
 
 
+def test_a_label_budget_that_is_no_yaml_is_refused(run: Run) -> None:
+    status, _, error = run("data", "audit", "scene/dataset.yaml", "--labels", "{k_shot")
+    assert status == 2
+    assert "label budget '{k_shot' is not valid YAML; allowed: a fraction in (0, 1], or '{k_shot: N}'" in error
+
+
+def test_a_folder_in_place_of_its_yaml_file_is_told(run: Run) -> None:
+    status, _, error = run("data", "info", "scene/")
+    assert status == 2
+    assert "the path of a YAML file, such as scene/dataset.yaml" in error
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "status", "report"])
+def test_a_ledger_that_is_no_database_is_told_and_kept(run: Run, verb: str) -> None:
+    database = Path("sweeps/mine/mlflow.db")
+    database.parent.mkdir(parents=True)
+    database.write_text("something else, written here by mistake" * 20)
+    status, _, error = run(verb, "--grid", "mine.yaml", "--out", "sweeps")
+    assert status == 2
+    assert "mlflow.db cannot be read (file is not a database)" in error
+    assert "move it away" in error
+    assert database.read_text().startswith("something else")
+
+
 # --- blocks its own cells ------------------------------------------------------------------------------------------
 
 
