@@ -140,12 +140,12 @@ def test_a_browser_finds_cell_runs_with_nested_runs_in_the_mlflow_ui(ui: str, tm
         driver.get(ui)
         body = lambda: driver.find_element(By.TAG_NAME, "body").text  # noqa: E731
         WebDriverWait(driver, 120).until(lambda _: "in_domain/unet · indian_pines" in body())
-        before = body()
-        expanders = driver.find_elements(By.CSS_SELECTOR, "[data-testid*='expander'], .ag-cell [aria-label*='xpand']")
-        assert "search/f0/0" in before or expanders, before[:2000]
-        if "search/f0/0" not in before:
-            expanders[0].click()
-            WebDriverWait(driver, 30).until(lambda _: "search/f0/" in body() or "final/" in body())
+        cells = driver.find_elements(By.CSS_SELECTOR, "[role='gridcell'][col-id*='Run Name']")
+        expanders = [button for cell in cells for button in cell.find_elements(By.TAG_NAME, "button")]
+        assert len(expanders) == 3, "every cell's run, and no other, holds nested runs"
+        assert "search/f0/" not in body()
+        expanders[0].click()
+        WebDriverWait(driver, 30).until(lambda _: "search/f0/" in body() and "final/" in body())
     finally:
         shot = os.environ.get("HSFM_SCREENSHOT")
         if shot:

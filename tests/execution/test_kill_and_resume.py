@@ -52,7 +52,7 @@ def test_a_blocked_cell_makes_the_status_1_and_is_listed_with_what_mends_it(
     process = sweeps.start(undisturbed / f"{SWEEP}.yaml", undisturbed, "datasets=[indian_pines,salinas_a]")
     text = sweeps.finish(process, 90)
     assert process.returncode == 1, text
-    assert text.count("blocked: ") == 3, text
+    assert text.count("\nblocked: ") == 3, text
     assert "hsfm-sweep data fetch salinas_a" in text
 
 
