@@ -1,6 +1,7 @@
 # make sweep   install into .venv, then run or continue the quick grid        (GRID=smoke, ARGS="seeds=3")
 # make plan    install, then show what the grid would run; starts nothing
 # make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
+# make verify  what CI has no time for: overhead, published anchors; the dated log goes to docs/
 # make lint    formatting, lint, types, import layers
 # make clean   remove .venv and caches; sweeps' results stay
 #
@@ -19,7 +20,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help sweep plan test lint format clean
+VERIFY_LOG := docs/verify-$(shell date +%F).log
+
+.PHONY: help sweep plan test verify lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -34,6 +37,17 @@ plan: $(INSTALLED)
 test: $(INSTALLED_DEV)
 	@echo "== test: all tests, one thread each"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+verify: $(INSTALLED_DEV)
+	@echo "== verify: about ten minutes on two idle cores; log in $(VERIFY_LOG)"
+	@mkdir -p docs
+	@{ \
+	  echo "make verify, $$(date -u +'%F %T') UTC, commit $$(git rev-parse --short HEAD 2>/dev/null || echo none), $$(nproc) CPUs"; \
+	  echo; echo '$$ hsfm-sweep --grid indian_pines_anchor'; \
+	  $(BIN)/hsfm-sweep --grid indian_pines_anchor --out $$(mktemp -d) 2>&1 | grep -v '^page:\|^MLflow:'; \
+	  echo; echo '$$ python benchmarks/overhead.py'; \
+	  OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py; \
+	} | tee $(VERIFY_LOG)
 
 lint: $(INSTALLED_DEV)
 	@echo "== lint: ruff, mypy, import layers"

@@ -59,6 +59,9 @@ def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacit
     # Tune says at every end that it finds no result files: they are switched off, the ledger has the results.
     for name in ("ray.tune", "ray.tune.analysis.experiment_analysis"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Good news at every start; the warning of a cluster without tokens stays.
+    setup = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    setup.addFilter(lambda record: "is enabled" not in record.getMessage())
     is_local = not os.environ.get("RAY_ADDRESS")
     wanted = max(1, execution.groups) * world_size * execution.cpus_per_worker
     local: dict[str, Any] = {}
