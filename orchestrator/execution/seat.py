@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+import torch.distributed as dist
+from torch import nn
 
 
 @dataclass
@@ -21,6 +24,26 @@ class Seat:
     """Sends progress to the driver, from rank 0 only; answers "" to go on, else why to stop."""
     first: Callable[[Callable[[], Any]], Any]
     """Calls a function on rank 0 and gives every rank its value."""
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Element-wise sum of an array over all ranks."""
+        if self.world_size == 1:
+            return values
+        tensor = torch.from_numpy(values).to(self.device)
+        dist.all_reduce(tensor)
+        summed: np.ndarray = tensor.cpu().numpy()
+        return summed
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """BatchNorm statistics drift apart between ranks after the last forward pass: rank 0's count."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        if self.world_size > 1:
+            dist.barrier()
 
 
 @dataclass

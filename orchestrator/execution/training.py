@@ -21,11 +21,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.errors import ExecutionError
 from orchestrator.execution import checkpoints
+from orchestrator.execution.batches import Batches
 from orchestrator.execution.evaluation import confusion_of_network, score_test, validation_scores
 from orchestrator.execution.run_data import RunData, model_facts
 from orchestrator.execution.saved_model import save_network
 from orchestrator.execution.seat import Progress, Seat, learning_rate_factor
-from orchestrator.execution.streams import BatchOrder, stream_seed
+from orchestrator.execution.streams import stream_seed
 from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import evaluation_steps
 from strategies._base import Strategy
@@ -51,12 +52,7 @@ class NetworkRun:
             )
         self.is_pixelwise = strategy.receptive_field_px == 1
         self.data = RunData(spec, job["prepared_path"])
-        self.patch_px = 1 if self.is_pixelwise else self.data.largest_patch(int(self.train["patch_size"]))
-        self.order = BatchOrder(
-            num_samples=self.data.num_samples,
-            batch_size=int(self.train["batch_size"]),
-            seed=stream_seed(spec.seed, "batch order"),
-        )
+        self.batches = Batches(self.data, spec, is_pixelwise=self.is_pixelwise)
         self.progress = Progress()
         self._saved_at = time.monotonic()
         self.model = self._build()
@@ -75,7 +71,7 @@ class NetworkRun:
             num_bands=facts.num_bands,
             wavelengths_nm=facts.wavelengths_nm,
             num_classes=facts.num_classes,
-            image_size=self.patch_px,
+            image_size=self.batches.patch_px,
             weights_path=self.job.get("weights_path"),
         )
         self.strategy.initialise_from_data(model, self.data.some_spectra(self.spec.seed))
@@ -147,20 +143,9 @@ class NetworkRun:
         self.model.load_state_dict(kept)
         return net
 
-    def _batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        indices = self.order.batch(step, self.seat.rank, self.seat.world_size)
-        if self.is_pixelwise:
-            x, y = self.data.pixels(indices)
-        else:
-            seed = stream_seed(self.spec.seed, "patches", step, self.seat.rank)
-            x, y = self.data.patches(
-                indices, side=self.patch_px, seed=seed, flips=self.train["augmentation"] == "flips"
-            )
-        return torch.from_numpy(x).to(self.seat.device), torch.from_numpy(y).to(self.seat.device)
-
     def _loss(self, net: nn.Module, step: int) -> torch.Tensor:
         """Mean over the labelled pixels of all ranks, scaled so that DDP's average of gradients is its gradient."""
-        x, y = self._batch(step)
+        x, y = self.batches.draw(step, self.seat)
         with self.autocast():
             loss_sum, labelled = cross_entropy(net(x), y, class_weights_K=self.class_weights_K)
         if self.seat.world_size > 1:
@@ -190,9 +175,9 @@ class NetworkRun:
     def _evaluate(self) -> None:
         self.progress.scores = {"train/loss": self._mean_loss()}
         is_scored = self.data.has_validation
-        self._share_buffers()
+        self.seat.share_buffers(self.model)
         if is_scored:
-            confusion = self._sum(self._confusion("validation"))
+            confusion = self.seat.sum(self._confusion("validation"))
             self.progress.scores |= validation_scores(confusion, self.data)
         score = self.progress.scores.get(f"val/{self.spec.metric}")
         better = self.train["checkpoint"] == "last" or not is_scored or self.progress.best_score is None
@@ -205,7 +190,7 @@ class NetworkRun:
     def _mean_loss(self) -> float:
         """Mean training loss since the last evaluation, over all ranks."""
         mean = (
-            float(self._sum(np.array([self.progress.loss_sum]))[0])
+            float(self.seat.sum(np.array([self.progress.loss_sum]))[0])
             / self.seat.world_size
             / max(1, self.progress.loss_steps)
         )
@@ -233,10 +218,12 @@ class NetworkRun:
         """Score the chosen checkpoint on the test side, once, and save the model."""
         assert self.progress.best_state is not None
         self.model.load_state_dict(self.progress.best_state)
-        scores, evaluation = score_test(self._sum(self._confusion("test")), self.data, self.strategy.receptive_field_px)
+        scores, evaluation = score_test(
+            self.seat.sum(self._confusion("test")), self.data, self.strategy.receptive_field_px
+        )
         ended: dict[str, Any] = {"scores": {**self.progress.scores, **scores}, "evaluation": evaluation}
         if self.seat.rank == 0:
-            facts = {**model_facts(self.data, self.spec), "patch_px": self.patch_px}
+            facts = {**model_facts(self.data, self.spec), "patch_px": self.batches.patch_px}
             ended["model_folder"] = save_network(self.job["storage"], self.spec.key, self.model, facts)
         return ended
 
@@ -259,7 +246,7 @@ class NetworkRun:
         self._saved_at = time.monotonic()
         sums = np.zeros(self.seat.world_size)
         sums[self.seat.rank] = self.progress.loss_sum
-        loss_sums = self._sum(sums).tolist()  # each rank goes on with its own
+        loss_sums = self.seat.sum(sums).tolist()  # each rank goes on with its own
         if self.seat.rank == 0:
             state = {
                 "loss_sums": loss_sums,
@@ -268,8 +255,7 @@ class NetworkRun:
                 **vars(self.progress),
             }
             checkpoints.save(self.job["storage"], self.spec.key, int(self.job["attempt"]), state)
-        if self.seat.world_size > 1:
-            dist.barrier()
+        self.seat.barrier()
 
     def _resume(self) -> None:
         # One read for all ranks: each for itself could find another state, and train on silently wrong.
@@ -280,16 +266,3 @@ class NetworkRun:
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
         self.progress.loss_sum = state["loss_sums"][self.seat.rank]
-
-    def _share_buffers(self) -> None:
-        """BatchNorm statistics drift apart between ranks after the last forward pass: rank 0's count."""
-        if self.seat.world_size > 1:
-            for buffer in self.model.buffers():
-                dist.broadcast(buffer, 0)
-
-    def _sum(self, values: np.ndarray) -> np.ndarray:
-        if self.seat.world_size == 1:
-            return values
-        tensor = torch.from_numpy(values).to(self.seat.device)
-        dist.all_reduce(tensor)
-        return tensor.cpu().numpy()
