@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,8 @@ def _rank(
     event = NetworkRun(spec, job, get_strategy(spec.strategy)(**spec.fields), seat).run()
     if rank == 0:
         torch.save({"scores": event["scores"]}, out)
+    dist.barrier()
+    gc.collect()  # DDP's reducer holds the process group: it must be gone before gloo's threads are
     dist.destroy_process_group()
 
 
