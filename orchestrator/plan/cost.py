@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from orchestrator.config import SearchConfig
+from orchestrator.config import SearchConfig, TrainConfig
 from orchestrator.plan.facts import DatasetFacts
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.slots import rung_steps, survivors
@@ -53,7 +53,19 @@ def step_seconds(planned: PlannedCell, reference_step_s: float, measured_s: Mapp
     for name in (planned.cell_id, planned.cell.strategy.name):
         if name is not None and name in measured_s:
             return measured_s[name] * workers, True
-    return reference_step_s * workers, False
+    return reference_step_s * workers * _relative_batch(planned), False
+
+
+def _relative_batch(planned: PlannedCell) -> float:
+    """Pixels of a batch against the default batch, for which a strategy states its reference time."""
+    if planned.kind == "estimator":
+        return 1.0
+    default = TrainConfig()
+    batch = int(planned.train["batch_size"])
+    if "patch_size" not in planned.train:
+        return batch / default.pixel_batch_size
+    side_px = min(int(planned.train["patch_size"]), *planned.facts.image_size_px)
+    return batch * side_px**2 / (default.batch_size * default.patch_size**2)
 
 
 def device_seconds(planned: PlannedCell, search: SearchConfig, step_s: float, counted: Tally) -> tuple[float, float]:
