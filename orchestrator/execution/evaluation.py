@@ -20,8 +20,11 @@ def count_units(
     units: np.ndarray, target: np.ndarray, predicted: np.ndarray, *, num_units: int, num_classes: int
 ) -> np.ndarray:
     """Confusion matrices `[num_units, K, K]`, rows = target, from flat arrays."""
-    flat = (units * num_classes + target) * num_classes + predicted
-    return np.bincount(flat, minlength=num_units * num_classes**2).reshape(num_units, num_classes, num_classes)
+    counts = np.zeros((num_units, num_classes, num_classes), dtype=np.int64)
+    for unit in np.unique(units):
+        of_unit = units == unit
+        counts[unit] = metrics.confusion_matrix(target[of_unit], predicted[of_unit], num_classes)
+    return counts
 
 
 def confusion_of_network(

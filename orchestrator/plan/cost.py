@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from orchestrator.config import SearchConfig, TrainConfig
-from orchestrator.plan.facts import DatasetFacts
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.slots import rung_steps, survivors
 from orchestrator.plan.states import Tally
@@ -15,7 +14,6 @@ MODEL_GIB = 0.02
 CHECKPOINT_MODELS = 3
 """A checkpoint holds the weights and AdamW's two moments."""
 CHECKPOINTS_A_RUN = 2
-STORE_BYTES_A_VALUE = 4
 
 
 def rounds(trials: int, search: SearchConfig) -> tuple[int, ...]:
@@ -90,9 +88,3 @@ def disk_gib(planned: PlannedCell, runs: int) -> float:
     if planned.kind == "estimator":
         return MODEL_GIB * planned.seeds
     return MODEL_GIB * (runs * CHECKPOINTS_A_RUN * CHECKPOINT_MODELS + planned.seeds)
-
-
-def store_gib(facts: DatasetFacts) -> float:
-    """Upper bound of the space of a data set's prepared store."""
-    height, width = facts.image_size_px
-    return facts.num_images * height * width * facts.num_bands * STORE_BYTES_A_VALUE / 2**30
