@@ -10,8 +10,15 @@ import click
 
 from orchestrator import __version__
 from orchestrator.cli.data import data
+from orchestrator.cli.doctor import doctor
+from orchestrator.cli.export import export
+from orchestrator.cli.gc import gc
 from orchestrator.cli.plan import plan
+from orchestrator.cli.predict import predict
+from orchestrator.cli.reconcile import reconcile
 from orchestrator.cli.report import report
+from orchestrator.cli.rescore import rescore
+from orchestrator.cli.retry import retry
 from orchestrator.cli.run import run
 from orchestrator.cli.status import status
 from orchestrator.cli.strategy import strategy
@@ -57,7 +64,23 @@ def hsfm_sweep() -> None:
     """
 
 
-for command in (run, plan, status, report, ui, data, weights, strategy):
+for command in (
+    run,
+    plan,
+    status,
+    retry,
+    report,
+    rescore,
+    predict,
+    export,
+    ui,
+    data,
+    weights,
+    strategy,
+    doctor,
+    reconcile,
+    gc,
+):
     hsfm_sweep.add_command(command)
 
 

@@ -33,6 +33,8 @@ class SlotRecord:
     """Attempts that were lost or failed."""
     error: str = ""
     """Why it failed, in a line; the log has the rest."""
+    cause: str = ""
+    """Class of the last failure: lost, storage, out_of_memory, run_error, time_limit or stalled; "" = none."""
     seconds: float = 0.0
     """Wall-clock seconds of training and scoring, all segments of counted attempts."""
     stop_reason: str = ""
