@@ -88,7 +88,7 @@ def refusal(holder: Driver, sweep: str) -> LedgerError:
     """What a second driver is told."""
     return LedgerError(
         f"sweep {sweep!r} is driven by {holder}; one driver at a time. Wait until it is done, look at it with "
-        "`hsfm-sweep status`, end it, or take the sweep over: the other one then stops writing."
+        "`hsfm-sweep status --grid NAME`, end it, or take the sweep over: the other one then stops writing."
     )
 
 

@@ -6,14 +6,13 @@ and opening its store takes 2 s, the same answer by SQL takes milliseconds. Any 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Iterable, Mapping
-from contextlib import closing
 from pathlib import Path
 
 from orchestrator.errors import LedgerError
 from orchestrator.ledger.limits import SLOT_PREFIX, slot_from_tag
+from orchestrator.ledger.reading import read_sqlite
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.ledger.spool import Event
 
@@ -36,21 +35,23 @@ def parents_from_sqlite(database: Path, sweep_name: str) -> list[dict[str, str]]
     Raises:
         LedgerError: the file is damaged, or no SQLite database.
     """
-    options = "mode=ro"
-    if not os.access(database.parent, os.W_OK) and not database.with_name(database.name + "-wal").exists():
-        options += "&immutable=1"  # a folder that we may only read: WAL would want to create files
+
+    def ask(connection: sqlite3.Connection) -> list[tuple[str, str, str]] | None:
+        revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
+        if len(revisions) != 1 or not revisions <= CHECKED_SCHEMAS:
+            return None
+        return connection.execute(_PARENTS, (sweep_name,)).fetchall()
+
     try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?{options}", uri=True, timeout=20)) as connection:
-            revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
-            if len(revisions) != 1 or not revisions <= CHECKED_SCHEMAS:
-                return None
-            rows = connection.execute(_PARENTS, (sweep_name,)).fetchall()
+        rows = read_sqlite(database, ask)
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise LedgerError(
                 f"the ledger {database} cannot be read ({error}); expected the SQLite database of this sweep. Put a "
                 "copy of it back, or move it away (or name another --out) to start the sweep anew."
             ) from error
+        return None
+    if rows is None:
         return None
     runs: dict[str, dict[str, str]] = {}
     for run_id, key, value in rows:
