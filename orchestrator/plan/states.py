@@ -101,7 +101,9 @@ def judge(
         return blocked
     if counted.finals_failed or counted.hopeless_folds:
         trials = f"all trials of fold {counted.hopeless_folds[0]}" if counted.hopeless_folds else ""
-        return Verdict("failed", f"{', '.join(counted.finals_failed) or trials} failed", "see `hsfm-sweep status --grid NAME`")
+        return Verdict(
+            "failed", f"{', '.join(counted.finals_failed) or trials} failed", "see `hsfm-sweep status --grid NAME`"
+        )
     if counted.done:
         return Verdict("partial", f"{counted.done} of {counted.total} runs are in the ledger")
     if is_started:
