@@ -10,9 +10,21 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.plan.durations import duration
+
+__all__ = ["Terminal", "console", "duration", "print_json", "show_progress", "styled", "table"]
 WIDTH_OF_FILES = 240
 """Columns where the output is no terminal, so that nothing is wrapped at 80."""
-STATE_STYLES = {"done": "green", "partial": "yellow", "missing": "", "blocked": "magenta", "failed": "red"}
+STATE_STYLES = {
+    "done": "green",
+    "running": "cyan",
+    "waiting": "",
+    "interrupted": "yellow",
+    "partial": "yellow",
+    "missing": "",
+    "blocked": "magenta",
+    "failed": "red",
+}
 
 
 class Terminal(Console):
@@ -42,19 +54,6 @@ def table(*columns: str, title: str | None = None) -> Table:
             column.removeprefix(">"), justify="right" if column.startswith(">") else "left", overflow="fold"
         )
     return made
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds in the unit that reads best: "45 s", "12 min", "3.4 h", "2.1 d"."""
-    if seconds is None:
-        return "-"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 36 * 3600:
-        return f"{seconds / 3600:.1f} h"
-    return f"{seconds / 86400:.1f} d"
 
 
 def styled(state: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orchestrator.execution import studies
+from orchestrator.execution import studies, tallies
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import final_spec, fold_of_seed, search_spec
 
-SELECTION = "selection"
+SELECTION = tallies.SELECTION
 """Score under which a slot keeps the validation value that decides."""
 
 
