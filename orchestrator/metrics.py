@@ -1,4 +1,4 @@
-"""Scores from confusion matrices: overall and average accuracy, IoU, F1 and Cohen's kappa.
+"""Scores from confusion matrices: accuracies, IoU, F1, precision, Cohen's kappa and Matthews correlation.
 
 Every score of the tool comes from here, from integer counts that were summed over ranks first, so that a score never
 depends on how pixels were dealt to workers. What cannot be computed is left out of the result, never written as 0.
@@ -19,6 +19,12 @@ IMPLEMENTATION_VERSION = 1
 
 METRICS = ("miou", "oa", "aa", "mean_f1", "kappa")
 """Scores that a grid may select on, all "larger is better"."""
+
+FURTHER_METRICS = ("weighted_f1", "fw_iou", "macro_precision", "mcc")
+"""Scores that are not stored with a run by default but follow from its confusion matrices, all "larger is better"."""
+
+ALIASES = {"balanced_accuracy": "aa", "macro_recall": "aa", "macro_f1": "mean_f1", "mean_iou": "miou", "accuracy": "oa"}
+"""Other names of the same scores: balanced accuracy is the mean recall over classes with target pixels, as `aa` is."""
 
 IGNORED = -1
 """Target value of a pixel that is not scored."""
@@ -88,8 +94,44 @@ def scores(confusion: npt.ArrayLike, scored_classes: Iterable[int]) -> dict[str,
     return result
 
 
+def further_scores(confusion: npt.ArrayLike, scored_classes: Iterable[int]) -> dict[str, float]:
+    """The scores of `FURTHER_METRICS` of one confusion matrix, by the rules of `scores`.
+
+    `weighted_f1` and `fw_iou` (frequency-weighted IoU) are means over the scored classes that have target pixels,
+    weighted by their number; `macro_precision` is their plain mean, in which a class that is never predicted counts 0;
+    `mcc`, the Matthews correlation of several classes, counts every pixel of the matrix.
+
+    Args:
+        confusion: counts `[K, K]`, rows = target.
+        scored_classes: class indices that the means run over, fixed per split.
+
+    Returns:
+        Each score only where it is defined (`mcc` is not where target or prediction is a single class).
+
+    Raises:
+        DataError: the matrix is not square, has negative counts, or a scored class is out of range.
+    """
+    counts = _checked(confusion)
+    result: dict[str, float] = {}
+    by_class = per_class(counts, scored_classes)
+    if by_class:
+        pixels = np.array([counts[index].sum() for index in by_class], dtype=np.float64)
+        for name, source in (("weighted_f1", "f1"), ("fw_iou", "iou")):
+            result[name] = float(np.average([values[source] for values in by_class.values()], weights=pixels))
+        result["macro_precision"] = float(np.mean([values["precision"] for values in by_class.values()]))
+    # in float: products of pixel counts leave the range of int64 at some billions of pixels
+    target_K, predicted_K = counts.sum(axis=1).astype(np.float64), counts.sum(axis=0).astype(np.float64)
+    total = float(counts.sum())
+    spread = (total**2 - target_K @ target_K) * (total**2 - predicted_K @ predicted_K)
+    if spread > 0:
+        result["mcc"] = float((np.trace(counts) * total - target_K @ predicted_K) / np.sqrt(spread))
+    return result
+
+
 def per_class(confusion: npt.ArrayLike, scored_classes: Iterable[int]) -> dict[int, dict[str, float]]:
-    """`iou`, `f1` and `recall` of each scored class that has target pixels; other classes are left out.
+    """`iou`, `f1`, `recall` and `precision` of each scored class that has target pixels; others are left out.
+
+    A class that is never predicted has precision 0, as it has F1 0.
 
     Args:
         confusion: counts `[K, K]`, rows = target.
@@ -113,6 +155,7 @@ def per_class(confusion: npt.ArrayLike, scored_classes: Iterable[int]) -> dict[i
             "iou": true_positives / (in_target + in_prediction - true_positives),
             "f1": 2 * true_positives / (in_target + in_prediction),
             "recall": true_positives / in_target,
+            "precision": true_positives / in_prediction if in_prediction else 0.0,
         }
     return result
 

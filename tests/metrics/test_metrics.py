@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics as reference
 
 from orchestrator.errors import DataError
-from orchestrator.metrics import METRICS, confusion_matrix, per_class, scores
+from orchestrator.metrics import ALIASES, FURTHER_METRICS, METRICS, confusion_matrix, further_scores, per_class, scores
 
 CLASSES = 5
 
@@ -31,14 +31,60 @@ def test_scores_equal_those_of_scikit_learn(seed: int) -> None:
     assert result["kappa"] == pytest.approx(reference.cohen_kappa_score(target, predicted), abs=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_further_scores_equal_those_of_scikit_learn(seed: int) -> None:
+    target, predicted = _labels(seed)
+    counts = confusion_matrix(target, predicted, CLASSES)
+    # back from counts to labels, so that nothing but the counts reaches the reference
+    rows, columns = np.nonzero(counts)
+    target, predicted = np.repeat(rows, counts[rows, columns]), np.repeat(columns, counts[rows, columns])
+    expected = {
+        "weighted_f1": reference.f1_score(target, predicted, average="weighted"),
+        "fw_iou": reference.jaccard_score(target, predicted, average="weighted"),
+        "macro_precision": reference.precision_score(target, predicted, average="macro"),
+        "mcc": reference.matthews_corrcoef(target, predicted),
+    }
+    result = further_scores(counts, range(CLASSES))
+    assert set(result) == set(FURTHER_METRICS)
+    assert result == pytest.approx(expected, abs=1e-12)
+
+
+def test_other_names_of_scores_mean_what_scikit_learn_means_by_them() -> None:
+    target, predicted = _labels(11)
+    result = scores(confusion_matrix(target, predicted, CLASSES), range(CLASSES))
+    expected = {
+        "balanced_accuracy": reference.balanced_accuracy_score(target, predicted),
+        "macro_recall": reference.recall_score(target, predicted, average="macro"),
+        "macro_f1": reference.f1_score(target, predicted, average="macro"),
+        "mean_iou": reference.jaccard_score(target, predicted, average="macro"),
+        "accuracy": reference.accuracy_score(target, predicted),
+    }
+    assert {name: result[ALIASES[name]] for name in ALIASES} == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_correlation_with_a_constant_is_absent_and_a_class_never_predicted_has_precision_zero() -> None:
+    result = further_scores(confusion_matrix([0, 0, 1, 1], [0, 0, 0, 0], 2), (0, 1))
+    assert "mcc" not in result
+    assert result["macro_precision"] == pytest.approx(0.25)
+    assert further_scores(np.zeros((3, 3), dtype=np.int64), (0, 1, 2)) == {}
+
+
+def test_billions_of_pixels_do_not_overflow() -> None:
+    counts = np.array([[4_000_000_000, 1_000_000_000], [1_000_000_000, 4_000_000_000]])
+    assert further_scores(counts, (0, 1))["mcc"] == pytest.approx(0.6)
+    assert scores(counts, (0, 1))["kappa"] == pytest.approx(0.6)
+
+
 def test_class_scores_equal_those_of_scikit_learn() -> None:
     target, predicted = _labels(7)
     result = per_class(confusion_matrix(target, predicted, CLASSES), range(CLASSES))
     iou = reference.jaccard_score(target, predicted, average=None)
     recall = reference.recall_score(target, predicted, average=None)
     f1 = reference.f1_score(target, predicted, average=None)
+    precision = reference.precision_score(target, predicted, average=None)
     for index in range(CLASSES):
-        assert result[index] == pytest.approx({"iou": iou[index], "recall": recall[index], "f1": f1[index]})
+        expected = {"iou": iou[index], "recall": recall[index], "f1": f1[index], "precision": precision[index]}
+        assert result[index] == pytest.approx(expected)
 
 
 def test_rows_of_the_confusion_matrix_are_the_target() -> None:
@@ -59,7 +105,7 @@ def test_matrices_of_parts_add_up_to_the_matrix_of_the_whole() -> None:
 
 def test_a_class_that_has_pixels_and_is_never_predicted_scores_zero() -> None:
     counts = confusion_matrix([0, 0, 1, 1], [0, 0, 0, 0], 2)
-    assert per_class(counts, (0, 1))[1] == {"iou": 0.0, "f1": 0.0, "recall": 0.0}
+    assert per_class(counts, (0, 1))[1] == {"iou": 0.0, "f1": 0.0, "recall": 0.0, "precision": 0.0}
     assert scores(counts, (0, 1))["miou"] == pytest.approx(0.25)
 
 
