@@ -10,12 +10,12 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.faults import kills
+from tests.faults import files, kills, places, runs
 from tests.faults.fault import Bench, Fault, play
 from tests.faults.page import page, table
 from tests.faults.rows import Row, verdict, violations
 
-FAULTS: tuple[Fault, ...] = kills.FAULTS
+FAULTS: tuple[Fault, ...] = (*kills.FAULTS, *places.FAULTS, *files.FAULTS, *runs.FAULTS)
 COMMAND = "python -m tests.faults --write docs/faults.md"
 
 

@@ -107,10 +107,9 @@ def _play(fault: Fault, rig: Rig, row: Row) -> None:
         fault.prepare(rig)
     rig.start()
     if fault.strike:
-        rig.wait_mid_run(closed=fault.closed, unsaved=fault.unsaved)
+        before = rig.wait_mid_run(closed=fault.closed, unsaved=fault.unsaved)
     else:
-        rig.wait_for(lambda: len(rig.closed()) >= fault.closed, f"{fault.closed} closed slots")
-    before = rig.closed()
+        before = rig.wait_closed(fault.closed)
     row.finished_before = len(before)
     moment = time.time()
     if fault.strike:
@@ -131,7 +130,7 @@ def _play(fault: Fault, rig: Rig, row: Row) -> None:
     after = rig.slots()
     row.lost = [n for n, attempt in before.items() if not (after[n].is_closed and after[n].attempt == attempt)]
     if fault.strike or len(rig.statuses) > 1:
-        row.progress_s = training_log.first_step_after(rig.lines(), moment)
+        row.progress_s = training_log.first_step_after(rig.lines(), moment, rig.seen_before)
 
 
 def _measure(fault: Fault, rig: Rig, row: Row, expected: dict[str, object]) -> None:

@@ -21,7 +21,7 @@ a real sweep through the real command line, lets it go on, and compares it with 
 
 How to read it:
 
-- **lost**: runs that were finished when the fault struck and are not finished by the same attempt afterwards; must be 0.
+- **lost**: runs that were finished when the fault struck and are not finished by the same attempt after it; must be 0.
 - **repeated**: optimiser steps that were made twice, of those that no checkpoint held when an attempt ended. Networks
   only; a scikit-learn fit has no checkpoint and is fitted again.
 - **exit**: status of each command, in order. {statuses}

@@ -27,9 +27,13 @@ datasets: [indian_pines]
 label_budgets: [0.1]
 seeds: 1
 search: {{trials: 2, round: 2}}
-train: {{steps: 60, evaluations: 4, patch_size: 16, batch_size: 4, pixel_batch_size: 64, world_size: {world_size}}}
+train: {{steps: 60, evaluations: 2, patch_size: 24, batch_size: 8, pixel_batch_size: 256, world_size: {world_size}}}
 execution: {{groups: 1}}
 """
+
+
+LEAVING_S = 15.0
+"""How long what belongs to a command may outlive it."""
 
 
 class RigError(Exception):
@@ -55,15 +59,21 @@ class Rig:
         self.started_s = 0.0
         self.away_s = 120.0
         self.second_status, self.second_s = -1, 0.0
+        self.server: Any = None
+        self.noted: list[str] = []
+        """What a strike has measured itself."""
         self.spoiled: set[tuple[str, int]] = set()
         self._commands = 0
         self._seen: dict[int, psutil.Process] = {}
+        self.seen_before: frozenset[int] = frozenset()
+        """Processes that were there before the command that runs now."""
         self._at_end: list[Callable[[], object]] = []
 
     # ---- the command
 
     def start(self) -> None:
         """Start the command; its words go to a file."""
+        self.seen_before = frozenset(self._seen)
         self.process = self.launch()
         self.started_s = time.time()
 
@@ -113,9 +123,8 @@ class Rig:
     def _plain(self, line: str) -> str:
         """Without what belongs to this machine."""
         line = re.sub(r"\x1b\[[0-9;]*m", "", line).strip()
-        for found, shown in ((str(self.folder), "..."), (socket.gethostname(), "HOST")):
-            line = line.replace(found, shown)
-        return line.replace("|", "/")
+        line = line.replace(str(self.folder), "...")
+        return re.sub(rf"\b{re.escape(socket.gethostname())}\b", "HOST", line)
 
     # ---- what is known of it
 
@@ -158,17 +167,30 @@ class Rig:
                 raise RigError(f"no {what} within {timeout_s:.0f} s")
             time.sleep(0.03)
 
-    def wait_mid_run(self, *, closed: int = 2, unsaved: int = 5) -> None:
-        """Wait until slots are closed and a run has work that no checkpoint holds."""
-        self.wait_for(lambda: len(self.closed()) >= closed, f"{closed} closed slots")
+    def wait_mid_run(self, *, closed: int = 2, unsaved: int = 5) -> dict[str, int]:
+        """Wait until slots are closed and a run has work that no checkpoint holds; attempts of the closed slots."""
+        found = self.wait_closed(closed)
+        self.processes("")
         self.wait_for(lambda: training_log.unsaved_steps(self.lines()) >= unsaved, "run between two checkpoints")
+        return found
+
+    def wait_closed(self, count: int) -> dict[str, int]:
+        """Wait until so many slots are closed; their attempts."""
+        found: dict[str, int] = {}
+
+        def enough() -> bool:
+            found.update(self.closed())
+            return len(found) >= count
+
+        self.wait_for(enough, f"{count} closed slots")
+        return found
 
     # ---- its processes
 
     def processes(self, word: str) -> list[psutil.Process]:
-        """Living processes below the command whose command line holds a word, by number."""
-        assert self.process is not None
-        self._look()
+        """Living processes below the command whose command line holds a word, by number; "" looks for new ones."""
+        if not word:
+            self._look()
         return sorted((p for p in self._seen.values() if word in _command_of(p)), key=lambda p: p.pid)
 
     def _look(self) -> None:
@@ -189,6 +211,7 @@ class Rig:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait()
+        psutil.wait_procs([p for p in self._seen.values() if _command_of(p)], timeout=LEAVING_S)
         for process in self._seen.values():
             if process.is_running() and _command_of(process):
                 left.append(_command_of(process).split()[0])

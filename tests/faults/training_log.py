@@ -18,6 +18,7 @@ class Line:
     attempt: int
     rank: int
     step: int
+    pid: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def read_lines(folder: Path) -> list[Line]:
             words = text.split()
             if text.endswith("\n") and len(words) == 6:
                 time_s, kind, key, attempt, rank, step = words
-                lines.append(Line(float(time_s), kind, key, int(attempt), int(rank), int(step)))
+                lines.append(Line(float(time_s), kind, key, int(attempt), int(rank), int(step), int(file.stem)))
     return sorted(lines)
 
 
@@ -81,6 +82,7 @@ def unsaved_steps(lines: Iterable[Line]) -> int:
     return newest.step - saved
 
 
-def first_step_after(lines: Iterable[Line], moment_s: float) -> float | None:
-    """Seconds from a moment to the next optimiser step of any run."""
-    return next((line.time_s - moment_s for line in lines if line.kind == "step" and line.time_s > moment_s), None)
+def first_step_after(lines: Iterable[Line], moment_s: float, orphans: Collection[int] = ()) -> float | None:
+    """Seconds from a moment to the next optimiser step of any run, by a process that is no orphan of a dead command."""
+    steps = (line for line in lines if line.kind == "step" and line.pid not in orphans)
+    return next((line.time_s - moment_s for line in steps if line.time_s > moment_s), None)
