@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from strategies import estimators
 from strategies._base import Distribution, Float, Strategy, check_range
-from strategies.in_domain import _tuning
 
 # the usual choice first: the first one of equals is taken
 C_GRID = (1.0, 10.0, 0.1, 100.0, 0.01)
@@ -61,11 +61,11 @@ class BoxFilterLogistic(Strategy):
 
     def fit(self, features_NF: np.ndarray, labels_N: np.ndarray, *, seed: int) -> Any:
         """A fitted `sklearn.linear_model.LogisticRegression`; `seed` deals the folds of the cross-validation."""
-        _tuning.check_training_set(features_NF, labels_N)
+        estimators.check_training_set(features_NF, labels_N)
         values: Mapping[str, Any] = {"C": self.C}
         if self.tuning == "cross_validation":
-            values = _tuning.choose([{"C": C} for C in C_GRID], _make, features_NF, labels_N, seed=seed) or values
-        return _tuning.fit(_make(values), features_NF, labels_N)
+            values = estimators.choose([{"C": C} for C in C_GRID], _make, features_NF, labels_N, seed=seed) or values
+        return estimators.fit(_make(values), features_NF, labels_N)
 
     def predict(self, model: Any, features_NF: np.ndarray) -> np.ndarray:
         """Class index of each row."""

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from strategies import estimators
 from strategies._base import Categorical, Distribution, Float, Strategy, StrategyError, check_range
-from strategies.in_domain import _tuning
 
 # the usual choice first: with few labels many candidates are equally good, and the first one of equals is taken
 C_GRID = (100.0, 1000.0, 10.0, 1.0)
@@ -60,12 +60,12 @@ class SvmRbf(Strategy):
 
     def fit(self, features_NF: np.ndarray, labels_N: np.ndarray, *, seed: int) -> Any:
         """A fitted `sklearn.svm.SVC`; `seed` deals the folds of the cross-validation."""
-        _tuning.check_training_set(features_NF, labels_N)
+        estimators.check_training_set(features_NF, labels_N)
         values: Mapping[str, Any] = {"C": self.C, "gamma": self.gamma}
         if self.tuning == "cross_validation":
             candidates = [{"C": C, "gamma": gamma} for C, gamma in itertools.product(C_GRID, GAMMA_GRID)]
-            values = _tuning.choose(candidates, _make, features_NF, labels_N, seed=seed) or values
-        return _tuning.fit(_make(values), features_NF, labels_N)
+            values = estimators.choose(candidates, _make, features_NF, labels_N, seed=seed) or values
+        return estimators.fit(_make(values), features_NF, labels_N)
 
     def predict(self, model: Any, features_NF: np.ndarray) -> np.ndarray:
         """Class index of each row."""

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from strategies import estimators
 from strategies._base import StrategyError
 from strategies._lora import inject_lora
 from strategies.adaptation import count_parameters, merge_lora, parameter_groups
 from strategies.backbones.efficientnet import INPUT_STD, BandProjection
 from strategies.backbones.spectral_cnn import SpectralCNNModel
-from strategies.in_domain import _tuning
 from strategies.in_domain.box_filter_logistic import BoxFilterLogistic
 from strategies.objectives.segmentation import class_balanced_weights, cross_entropy
 
@@ -196,7 +196,7 @@ def test_the_spectral_network_reads_bands_in_the_order_of_their_wavelengths():
 
 def test_folds_leave_every_class_in_training_and_hold_each_sample_out_once():
     labels = np.array([0] * 12 + [1] * 3 + [2])
-    folds = _tuning.assign_folds(labels, seed=0)
+    folds = estimators.assign_folds(labels, seed=0)
     assert folds[-1] == -1
     assert set(folds[:12]) == set(range(5))
     for fold in range(5):

@@ -1,4 +1,4 @@
-"""Cross-validation on the training labels, for strategies that are scikit-learn estimators.
+"""What estimators share: what they are fitted to, one class only, cross-validation on the training labels.
 
 No label outside of the training labels is ever looked at.
 """
