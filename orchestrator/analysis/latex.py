@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.analysis.rows import ComparisonRow, Gain
-from orchestrator.analysis.wording import METRIC_TITLES, notes
+from orchestrator.analysis.wording import metric_title, notes
 
 _ESCAPES = str.maketrans(
     {
@@ -27,7 +27,7 @@ _ESCAPES = str.maketrans(
 
 def latex_table(rows: Sequence[ComparisonRow]) -> str:
     """A `table` environment for documents that load booktabs. Incomplete cells say so instead of showing a number."""
-    metric = METRIC_TITLES[rows[0].metric] if rows else "score"
+    metric = metric_title(rows[0].metric) if rows else "score"
     lines = [
         r"\begin{table}",
         r"\centering",

@@ -34,6 +34,8 @@ _BUDGET = re.compile(r"^(?P<value>[0-9.eE+-]+)(?P<unit>%|-shot)")
 def results_table(rows: Sequence[RunRow]) -> pa.Table:
     """All runs of a sweep as one table in `SCHEMA`; what a run does not have is null.
 
+    Scores that `rescore --write` added to the runs follow as columns `test_<name>`, float64.
+
     Args:
         rows: runs as the ledger holds them, superseded and failed ones included.
 
@@ -41,7 +43,19 @@ def results_table(rows: Sequence[RunRow]) -> pa.Table:
         DataError: a value of the ledger that does not fit its column, for example a seed that is no whole number.
     """
     records = [_record(row) for row in rows]
-    return pa.Table.from_pylist(records, schema=SCHEMA)
+    table = pa.Table.from_pylist(records, schema=SCHEMA)
+    for name in _added_metrics(rows):
+        values = [row.metrics.get(f"test/{name}") for row in rows]
+        finite = [value if value is not None and np.isfinite(value) else None for value in values]
+        table = table.append_column(f"test_{name}", pa.array(finite, type=pa.float64()))
+    return table
+
+
+def _added_metrics(rows: Sequence[RunRow]) -> list[str]:
+    """Test scores that `rescore --write` added to the runs, by name: they follow the fixed columns."""
+    fixed = {column.name for column in COLUMNS} | {"test_headline_miou"}  # a column of its own: headline_miou
+    found = {name.removeprefix("test/") for row in rows for name in row.metrics if name.startswith("test/")}
+    return sorted(name for name in found if f"test_{name}" not in fixed)
 
 
 def write_parquet(

@@ -54,6 +54,7 @@ class ComparisonRow:
     spread: float | None = None
     """Sample standard deviation (ddof = 1) over seeds; None for one seed."""
     validation_mean: float | None = None
+    """Mean over seeds of the validation score that chooses, of the weights that were tested."""
     chosen: bool = False
     """Best of its data set and label budget by validation score, pretrained or not."""
     labels_train: float | None = None

@@ -8,7 +8,7 @@ has no mean.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -20,43 +20,62 @@ from orchestrator.analysis.contrasts import chosen, sample_spread, with_gains
 from orchestrator.analysis.expected import ExpectedCell
 from orchestrator.analysis.results import parse_budget
 from orchestrator.analysis.rows import CellState, ComparisonRow
-from orchestrator.analysis.wording import METRIC_TITLES, notes, strategy_words
-from orchestrator.errors import unknown
-from orchestrator.metrics import METRICS
+from orchestrator.analysis.schema import COLUMNS
+from orchestrator.analysis.scorers import Scorer, built_in, final_score
+from orchestrator.analysis.wording import metric_title, notes, strategy_words
+from orchestrator.metrics import ALIASES, FURTHER_METRICS, METRICS
 
 
 def compare(
-    table: pa.Table, *, metric: str = "miou", expected: Sequence[ExpectedCell] | None = None
+    table: pa.Table,
+    *,
+    metric: str | Scorer = "miou",
+    expected: Sequence[ExpectedCell] | None = None,
+    chosen_by: str | None = None,
 ) -> list[ComparisonRow]:
     """The comparison by strategy, data set and label budget.
 
     Args:
         table: from `results_table`.
-        metric: one of `METRICS`; over the data set's headline classes where it names any.
+        metric: a score of the tool's own, over the data set's headline classes where it names any; or one that
+            `rescore --write` stored; or a scorer of confusion matrices.
         expected: the cells of the plan; those without runs are listed with the reason, and runs of other cells are
             left out. None = every cell in the table, complete where it has a final run and none that failed.
+        chosen_by: the validation score that marks the best strategy; None = `metric`, where validation has it.
 
     Raises:
         ConfigError: unknown metric.
     """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
+    name = metric.name if isinstance(metric, Scorer) else ALIASES.get(metric, metric)
+    score_of = _test_score(table, metric)
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for run in table.to_pylist():
         if run["state"] != "superseded":
             by_cell.setdefault(run["cell_id"], []).append(run)
     cells = expected if expected is not None else [_expected_from(runs) for runs in by_cell.values()]
-    rows = [_row(cell, by_cell.get(cell.cell_id or "", []), metric) for cell in cells]
+    rows = [_row(cell, by_cell.get(cell.cell_id or "", []), name, score_of, chosen_by or name) for cell in cells]
     rows = [with_gains(row, rows) for row in rows]
     winners = {id(row) for row in chosen(rows)}
     return [replace(row, chosen=id(row) in winners) for row in rows]
+
+
+def _test_score(table: pa.Table, metric: str | Scorer) -> Callable[[Mapping[str, Any]], float | None]:
+    """How a final run's test score is found: stored, or from its confusion matrices."""
+    if isinstance(metric, Scorer):
+        return lambda run: final_score(run, metric)
+    if metric in METRICS:
+        return lambda run: run[f"headline_{metric}"]
+    if f"test_{metric}" in table.column_names[len(COLUMNS) :] and metric not in FURTHER_METRICS:
+        return lambda run: run[f"test_{metric}"]
+    scorer = built_in(metric)
+    return lambda run: final_score(run, scorer)
 
 
 def comparison_data(rows: Sequence[ComparisonRow]) -> dict[str, Any]:
     """The comparison as plain data (keys as text, absent is None) for the results file and for dashboards."""
     return {
         "metric": rows[0].metric if rows else None,
-        "metric_title": METRIC_TITLES[rows[0].metric] if rows else None,
+        "metric_title": metric_title(rows[0].metric) if rows else None,
         "rows": [
             _plain(asdict(row) | dict(zip(("title", "details"), strategy_words(row), strict=True))) for row in rows
         ],
@@ -103,13 +122,20 @@ def _expected_from(runs: Sequence[Mapping[str, Any]]) -> ExpectedCell:
     )
 
 
-def _row(cell: ExpectedCell, runs: Sequence[Mapping[str, Any]], metric: str) -> ComparisonRow:
+def _row(
+    cell: ExpectedCell,
+    runs: Sequence[Mapping[str, Any]],
+    metric: str,
+    score_of: Callable[[Mapping[str, Any]], float | None],
+    chosen_by: str,
+) -> ComparisonRow:
     finals = [run for run in runs if run["stage"] == "final" and run["state"] == "finished"]
-    scored = [run for run in finals if run[f"headline_{metric}"] is not None]
-    values = {int(run["seed"]): float(run[f"headline_{metric}"]) for run in scored}
+    with_scores = [(run, score_of(run)) for run in finals]
+    scored = [run for run, score in with_scores if score is not None]
+    values = {int(run["seed"]): float(score) for run, score in with_scores if score is not None}
     state, reason = _state(cell, scored, values)
     is_complete = state == "complete"
-    validation = [_validation(run, metric) for run in scored]
+    validation = [_validation(run, chosen_by) for run in scored]
     kind, budget = parse_budget(cell.label_budget)
     return ComparisonRow(
         strategy=cell.strategy,
@@ -163,8 +189,8 @@ def _state(cell: ExpectedCell, scored: Sequence[Any], values: Mapping[int, float
 def _validation(run: Mapping[str, Any], metric: str) -> float | None:
     """Validation score of the weights that were scored on test: the best checkpoint's, unless the last was taken."""
     takes_last = json.loads(run["params"] or "{}").get("train.checkpoint") == "last"
-    best = None if takes_last else run[f"val_best_{metric}"]
-    score: float | None = run[f"val_{metric}"] if best is None else best
+    best = None if takes_last else run.get(f"val_best_{metric}")
+    score: float | None = run.get(f"val_{metric}") if best is None else best
     return score
 
 

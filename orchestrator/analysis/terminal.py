@@ -9,14 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analysis.rows import ComparisonRow, Gain
-from orchestrator.analysis.wording import METRIC_TITLES, notes, number, short_count, strategy_words
+from orchestrator.analysis.wording import metric_title, notes, number, short_count, strategy_words
 
 _STATE_STYLES = {"incomplete": "yellow", "failed": "red", "blocked": "magenta"}
 
 
 def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     """One table, legible from 80 columns on: strategy x data set x label budget with score, gains, leakage and cost."""
-    metric = METRIC_TITLES[rows[0].metric] if rows else "score"
+    metric = metric_title(rows[0].metric) if rows else "score"
     table = Table(
         title=f"test {metric} by data set, label budget and strategy",
         box=box.SIMPLE_HEAD,

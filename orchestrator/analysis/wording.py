@@ -8,6 +8,12 @@ from orchestrator.analysis.contrasts import count_contrasts, seeds_needed
 from orchestrator.analysis.rows import ComparisonRow
 
 METRIC_TITLES = {"miou": "mIoU", "oa": "OA", "aa": "AA", "mean_f1": "mean F1", "kappa": "kappa"}
+FURTHER_TITLES = {"weighted_f1": "weighted F1", "fw_iou": "weighted IoU", "macro_precision": "precision", "mcc": "MCC"}
+
+
+def metric_title(name: str) -> str:
+    """A score's name for people; a user's own metric keeps its name."""
+    return METRIC_TITLES.get(name) or FURTHER_TITLES.get(name, name)
 
 
 def notes(rows: Sequence[ComparisonRow]) -> list[str]:
