@@ -56,6 +56,15 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
+def size(count: float) -> str:
+    """Bytes in the unit that reads best: "0 B", "12.3 KiB", "1.5 GiB"."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
 def styled(state: str) -> str:
     """A state in its colour."""
     style = STATE_STYLES.get(state, "")

@@ -22,8 +22,13 @@ Run = Callable[..., tuple[int, str, str]]
 FLAGS = {
     "run": "--data-root --debug --grid --out --plugin --tracking-uri OVERRIDES",
     "plan": "--data-root --debug --grid --json --out --plugin --tracking-uri OVERRIDES",
-    "status": "--data-root --debug --grid --json --out --plugin --tracking-uri --watch OVERRIDES",
+    "status": "--all --cell --data-root --debug --grid --json --log-lines --out --plugin --state --tracking-uri --watch "
+    "OVERRIDES",
     "report": "--data-root --debug --grid --out --plugin --to --tracking-uri OVERRIDES",
+    "reconcile": "--data-root --debug --grid --json --out --plugin --take-over --tracking-uri OVERRIDES",
+    "gc": "--apply --cache --data-root --debug --grid --json --log-days --logs --models --out --plugin --tracking-uri "
+    "--unknown OVERRIDES",
+    "doctor": "--data-root --debug --deep --grid --json --out --plugin --tracking-uri OVERRIDES",
     "ui": "--data-root --debug --grid --out --plugin --port --tracking-uri OVERRIDES",
     "data list": "--data-root --debug --json",
     "data info": "--data-root --debug --json NAME",
@@ -292,10 +297,11 @@ def test_status_tells_runs_scores_failures_and_their_logs(run: Run, smoke: tuple
     assert status == 0
     data = json.loads(out)
     other, cell = data["cells"]
-    assert (cell["state"], cell["runs_done"], cell["running"], cell["best_validation"]) == ("failed", 1, 1, 0.625)
+    assert (cell["state"], cell["runs_done"], cell["best_validation"]) == ("failed", 1, 0.625)
+    assert (cell["running"], cell["interrupted"]) == (0, 1), "no driver is at work, so nothing is running"
     assert other["state"] == "missing"
     (failure,) = data["failures"]
-    assert failure["error"] == "it broke"
+    assert (failure["error"], failure["count"]) == ("it broke", 1)
     assert failure["log"] == str(started_root / "smoke" / "logs" / f"{'c' * 16}.log")
     _, text, _ = run("status", *smoke)
     assert "it broke" in text

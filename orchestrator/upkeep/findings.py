@@ -1,0 +1,109 @@
+"""What a check of `doctor` says, and how checks are run: each for itself, none can end the others."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from orchestrator.config import GridConfig
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.errors import SweepError
+from orchestrator.ledger.location import StoreLocation, resolve_location
+from orchestrator.upkeep.secrets import mask_secrets
+
+Result = Literal["ok", "warning", "failure"]
+RESULTS: tuple[Result, ...] = ("ok", "warning", "failure")
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    """What was looked at, in a word or three."""
+    result: Result
+    found: str
+    mend: str = ""
+    """The command, or the setting, that mends it; empty where nothing needs mending."""
+
+    def masked(self) -> Finding:
+        return Finding(self.check, self.result, mask_secrets(self.found), mask_secrets(self.mend))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is looked at: a grid's sweep, or the machine alone."""
+
+    grid: GridConfig | None
+    locations: DataLocations
+    sweep_root: Path
+    tracking_uri: str | None
+    arguments: tuple[str, ...] = ()
+    """The options that name this sweep on the command line, for the commands that mend."""
+
+    @property
+    def folder(self) -> Path:
+        """The sweep's folder; the folder of all sweeps where no grid was given."""
+        return self.sweep_root / self.grid.name if self.grid else self.sweep_root
+
+    @property
+    def storage(self) -> str:
+        """Where checkpoints go."""
+        given = self.grid.execution.storage_path if self.grid else ""
+        return given or str(self.folder / "checkpoints")
+
+    def location(self) -> StoreLocation:
+        """The tracking store.
+
+        Raises:
+            LedgerError: one that is not supported.
+        """
+        return resolve_location(self.folder, self.tracking_uri)
+
+    def command(self, verb: str) -> str:
+        """A command on this sweep."""
+        return shlex.join(["hsfm-sweep", verb, *self.arguments])
+
+
+Check = Callable[[Subject], Iterable[Finding]]
+
+
+def run_checks(checks: Sequence[Check], subject: Subject) -> list[Finding]:
+    """All findings in the order of the checks, which run side by side; secrets are masked."""
+    with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
+        found = pool.map(lambda check: _run(check, subject), checks)
+        return [finding.masked() for group in found for finding in group]
+
+
+def _run(check: Check, subject: Subject) -> list[Finding]:
+    done: list[Finding] = []
+    try:
+        done.extend(check(subject))
+    except SweepError as error:
+        done.append(Finding(_name(check), "failure", str(error)))
+    except Exception as error:  # a doctor that falls over cannot say what else is wrong
+        text = f"this check could not be made: {type(error).__name__}: {error}"
+        done.append(Finding(_name(check), "warning", text))
+    return done
+
+
+def _name(check: Check) -> str:
+    return getattr(check, "__name__", "check").replace("_", " ")
+
+
+def to_data(findings: Sequence[Finding], subject: Subject, *, deep: bool) -> dict[str, Any]:
+    """Plain data of a stable form, for `--json`."""
+    return {
+        "schema": SCHEMA,
+        "name": subject.grid.name if subject.grid else None,
+        "deep": deep,
+        "checks": [
+            {"check": one.check, "result": one.result, "found": one.found, "mend": one.mend or None} for one in findings
+        ],
+        "totals": {result: sum(one.result == result for one in findings) for result in RESULTS},
+    }
