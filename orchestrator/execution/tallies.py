@@ -1,4 +1,4 @@
-"""What a cell's slots say to a person: the best trial, the mean on test. Shared by the live table and `status`. Pure."""
+"""What a cell's slots say to a person: best trial, mean on test. Shared by the live table and `status`. Pure."""
 
 from __future__ import annotations
 

@@ -1,0 +1,30 @@
+"""Commands that a message names, spelled with the options that the user gave."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.cli.options import DEFAULT_OUT
+
+
+def same_sweep(verb: str, options: Mapping[str, Any], *more: str) -> str:
+    """`hsfm-sweep VERB` on the sweep that the shared options name, as one line for a shell.
+
+    Args:
+        verb: the verb; "" = run or continue.
+        options: values of `sweep_options`.
+        more: further words.
+    """
+    words = ["hsfm-sweep", *([verb] if verb else []), "--grid", str(options["grid"])]
+    if str(options["out"]) != DEFAULT_OUT:
+        words += ["--out", str(options["out"])]
+    if options.get("data_root"):
+        words += ["--data-root", str(options["data_root"])]
+    if uri := options.get("tracking_uri"):
+        # a password that was typed is not printed again
+        words += ["--tracking-uri", "URI" if "@" in str(uri) else str(uri)]
+    for plugin in options.get("plugins", ()):
+        words += ["--plugin", str(plugin)]
+    return shlex.join([*words, *options["overrides"], *more])
