@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 PARQUET, CSV, LATEX, PAGE = "results.parquet", "results.csv", "comparison.tex", "comparison.html"
 
 
-def write_report(ledger: Ledger, plan: Plan, out: Path, *, console: Console, publish: bool = True) -> list[Path]:
+def write_report(
+    ledger: Ledger, plan: Plan, out: Path, *, console: Console, publish: bool = True, metric: str | None = None
+) -> list[Path]:
     """Make all report files in `out`, print the comparison, and log the files to the sweep's own MLflow run.
 
     Args:
@@ -28,6 +30,11 @@ def write_report(ledger: Ledger, plan: Plan, out: Path, *, console: Console, pub
         out: folder for the files.
         console: where the comparison is printed.
         publish: log the files to MLflow.
+        metric: the test score to compare by; None = the one that the search chose by.
+
+    Raises:
+        ConfigError: unknown metric.
+        LedgerError: the store or an artifact cannot be read.
     """
     from dashboards.comparison import render
     from orchestrator.analysis.expected import expected_cells
@@ -39,7 +46,8 @@ def write_report(ledger: Ledger, plan: Plan, out: Path, *, console: Console, pub
     from orchestrator.ledger.store import SWEEP_KEY
 
     table = results_table(run_rows(ledger))
-    rows = compare(table, metric=plan.search.metric, expected=expected_cells(plan))
+    chosen_by = plan.search.metric
+    rows = compare(table, metric=metric or chosen_by, expected=expected_cells(plan), chosen_by=chosen_by)
     sweep = {
         "name": plan.name,
         "description": plan.grid.description,

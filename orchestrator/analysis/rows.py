@@ -57,6 +57,8 @@ class ComparisonRow:
     """Mean over seeds of the validation score that chooses, of the weights that were tested."""
     chosen: bool = False
     """Best of its data set and label budget by validation score, pretrained or not."""
+    chosen_by: str | None = None
+    """The validation score that `chosen` and `validation_mean` go by, where it is not `metric`."""
     labels_train: float | None = None
     labels_validation: float | None = None
     classes_trained: int | None = None

@@ -162,6 +162,7 @@ def _row(
         mean=float(np.mean(list(values.values()))) if is_complete else None,
         spread=sample_spread(values.values()) if is_complete else None,
         validation_mean=_complete_mean(validation) if is_complete else None,
+        chosen_by=None if chosen_by == metric else chosen_by,
         labels_train=_mean(finals, "labels_train"),
         labels_validation=_mean(finals, "labels_validation"),
         classes_trained=min(_present(finals, "classes_trained"), default=None),

@@ -34,8 +34,10 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
             f"No significance is claimed: with {contrasts} contrast{'s' if contrasts > 1 else ''} a paired signed-rank "
             f"test with Holm's correction can fall below 0.05 from {seeds_needed(contrasts)} seeds on."
         )
-    if any(row.chosen for row in rows):
-        found.append("* best of its data set and label budget on validation labels; test scores choose nothing.")
+    chosen = next((row for row in rows if row.chosen), None)
+    if chosen is not None:
+        by = f", by {metric_title(chosen.chosen_by)}" if chosen.chosen_by else ""
+        found.append(f"* best of its data set and label budget on validation labels{by}; test scores choose nothing.")
     if any(row.split == "random" for row in rows):
         found.append(
             "random split: test pixels lie beside training pixels, so scores are optimistic; kept for comparison "

@@ -17,13 +17,19 @@ from orchestrator.errors import ConfigError
     epilog="""\b
 Examples:
   hsfm-sweep report --grid quick
-  hsfm-sweep report --grid quick --to ~/paper/tables"""
+  hsfm-sweep report --grid quick --to ~/paper/tables
+  hsfm-sweep report --grid quick --metric kappa"""
 )
 @sweep_options
 @click.option(
     "--to", type=click.Path(path_type=Path), help="Folder for the files. Default: report/ in the sweep's folder."
 )
-def report(to: Path | None, **options: Any) -> None:
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="Test score to compare by: one of the tool's, or one that `rescore --write` stored. Default: the search's.",
+)
+def report(to: Path | None, metric: str | None, **options: Any) -> None:
     """Compare what is finished: mean and spread over seeds, gains over both controls, costs.
 
     Writes results.parquet, results.csv, comparison.tex and comparison.html. It can run while the sweep does.
@@ -47,6 +53,6 @@ def report(to: Path | None, **options: Any) -> None:
     terminal = console()
     ledger = open_ledger(request.folder, request.grid.name, tracking_uri=request.tracking_uri, mode="read")
     with ledger:
-        files = write_report(ledger, view.plan, out, console=terminal, publish=False)
+        files = write_report(ledger, view.plan, out, console=terminal, publish=False, metric=metric)
     for file in files:
         terminal.print(f"wrote {escape(str(file))}", soft_wrap=True)

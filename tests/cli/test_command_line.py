@@ -42,6 +42,8 @@ FLAGS = {
     "weights check": "--data-root --debug NAME",
     "strategy list": "--debug --json --plugin",
     "strategy info": "--debug --json --plugin NAME",
+    "strategy init": "--debug --family --kind --to NAME",
+    "strategy check": "--data-root --debug --plugin NAMES",
 }
 
 
