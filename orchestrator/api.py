@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.api_plan import SweepView, build_plan, view_sweep
+from orchestrator.api_plan import SweepView, build_plan, failed_cells, only, view_sweep
 from orchestrator.config import GridConfig
 from orchestrator.config.loading import load_grid
 from orchestrator.datasets.locations import DataLocations
@@ -60,27 +60,26 @@ def run(
     data_root: Path | None = None,
     root: Path = DEFAULT_ROOT,
     tracking_uri: str | None = None,
-    retry_failed: bool = False,
+    retry: str | None = None,
     plugins: Sequence[str] = (),
     console: Console | None = None,
 ) -> SweepOutcome:
     """Run a grid, or continue it: what the ledger has finished is never started again.
 
     Args are those of `plan`, and:
-        retry_failed: also give failed search trials another chance.
+        retry: run only what failed, in the cells whose name or id contains this text ("" = all).
         plugins: files of further strategies, already loaded here, that the workers must load, too.
         console: where progress goes.
 
     Raises:
         ConfigError: wrong configuration; nothing was started.
         LedgerError: the ledger cannot be opened, or another driver holds the sweep.
+        ExecutionError: nothing moved any more, or Ray died; what is finished is kept, the same call goes on.
     """
     loaded = grid if isinstance(grid, GridConfig) else load_grid(grid, overrides)
     locations = DataLocations.from_environment(data_root)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return run_sweep(
-        loaded, locations, root, uri, retry_failed=retry_failed, plugins=plugins, console=console or Console()
-    )
+    return run_sweep(loaded, locations, root, uri, retry=retry, plugins=plugins, console=console or Console())
 
 
 def run_sweep(
@@ -89,7 +88,7 @@ def run_sweep(
     sweep_root: Path,
     tracking_uri: str | None,
     *,
-    retry_failed: bool = False,
+    retry: str | None = None,
     plugins: Sequence[str] = (),
     console: Console | None = None,
 ) -> SweepOutcome:
@@ -103,6 +102,7 @@ def run_sweep(
     before = view_sweep(grid, locations, sweep_root, tracking_uri).plan
     if not before.is_feasible:
         raise FeasibilityError(before.feasibility)
+    chosen = failed_cells(before, retry) if retry is not None else ()
     # before data are prepared, which can take minutes: a folder that cannot be written is told at once
     ledger = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="drive")
     try:
@@ -114,9 +114,8 @@ def run_sweep(
         paths = Paths(
             prepared=_prepared_paths(view, locations, damaged), weights=_weights_paths(view, locations), storage=storage
         )
-        outcome = run_plan(
-            view.plan, ledger, paths, folder, console=console, plugins=plugins, retry_failed=retry_failed
-        )
+        to_do = only(view.plan, chosen) if retry is not None else view.plan
+        outcome = run_plan(to_do, ledger, paths, folder, console=console, plugins=plugins, retry=chosen)
         ledger.flush(300)
         after = _with_damage(view_sweep(grid, locations, sweep_root, tracking_uri), damaged)
         files = write_report(ledger, after.plan, folder / "report", console=console)

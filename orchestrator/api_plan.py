@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -69,6 +69,32 @@ def view_sweep(
         cpus=None if os.environ.get("RAY_ADDRESS") else os.cpu_count(),
     )
     return SweepView(plan=plan, records=records, folder=folder)
+
+
+def failed_cells(plan: Plan, text: str) -> tuple[str, ...]:
+    """Ids of the cells with failed runs whose name or id contains `text`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    failed = [cell for cell in plan.cells if cell.runs_failed and cell.cell_id]
+    found = tuple(str(cell.cell_id) for cell in failed if text in str(cell.cell) or text in str(cell.cell_id))
+    if found:
+        return found
+    if not failed:
+        raise ConfigError(
+            f"nothing of sweep {plan.name!r} has failed, so there is nothing to retry; allowed: a sweep with failed "
+            "runs; to go on with what is unfinished, run it"
+        )
+    raise ConfigError(
+        f"no cell with failed runs has {text!r} in its name or id; allowed: a part of one of "
+        f"{', '.join(repr(str(cell.cell)) for cell in failed)}; change --cell"
+    )
+
+
+def only(plan: Plan, cell_ids: Collection[str]) -> Plan:
+    """The plan with these cells alone."""
+    return replace(plan, cells=tuple(cell for cell in plan.cells if cell.cell_id in cell_ids))
 
 
 def measured_step_s(records: Iterable[CellRecord]) -> dict[str, float]:

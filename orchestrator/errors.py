@@ -40,6 +40,19 @@ class ExecutionError(SweepError):
     """The sweep had to stop: no progress, the cluster died, or the same error came again and again."""
 
 
+class ClusterLostError(ExecutionError):
+    """Ray died under the sweep; everything up to the newest checkpoints is kept."""
+
+    def __init__(self, text: str, *, is_local: bool, had_progress: bool, restarts: int) -> None:
+        super().__init__(text)
+        self.is_local = is_local
+        """Whether the Ray was this command's own, so that it can be started anew."""
+        self.had_progress = had_progress
+        """Whether a segment of a run was finished since Ray was started."""
+        self.restarts = restarts
+        """How often in a row it may be started anew without progress."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str], *, hint: str = "") -> ConfigError:
     """A ConfigError for an unknown name, with the nearest known name and the allowed ones.
 

@@ -18,13 +18,14 @@ from orchestrator.cli.predict import predict
 from orchestrator.cli.reconcile import reconcile
 from orchestrator.cli.report import report
 from orchestrator.cli.rescore import rescore
+from orchestrator.cli.restart import may_restart, restart
 from orchestrator.cli.retry import retry
 from orchestrator.cli.run import run
 from orchestrator.cli.status import status
 from orchestrator.cli.strategy import strategy
 from orchestrator.cli.ui import ui
 from orchestrator.cli.weights import weights
-from orchestrator.errors import ConfigError, SweepError, unknown
+from orchestrator.errors import ClusterLostError, ConfigError, ExecutionError, SweepError, unknown
 from strategies._base import StrategyError
 
 INTERRUPTED = 130
@@ -115,6 +116,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(
             f"{error}; check the place and its free space (--debug shows where it happened)", SweepError.exit_code
         )
+    except ExecutionError as error:
+        if "--debug" in given:
+            raise
+        is_command = arguments is None
+        if is_command and isinstance(error, ClusterLostError) and may_restart(error):
+            restart(error)
+        status = _say(str(error), error.exit_code)
+        if is_command:
+            sys.stdout.flush()
+            os._exit(status)  # threads that wait for a Ray that is gone would keep the process
+        return status
     except (SweepError, StrategyError) as error:
         if "--debug" in given:
             raise

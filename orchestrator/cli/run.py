@@ -32,6 +32,11 @@ def run(**options: Any) -> int:
     KEY=VALUE changes a setting of the grid; the value is YAML, so lists and mappings work. It can be killed at any
     moment: the same command goes on.
     """
+    return run_and_tell(options)
+
+
+def run_and_tell(options: Mapping[str, Any], *, retry: str | None = None) -> int:
+    """Run or continue a sweep, print how it ended; the exit status. `retry`: see `api.run`."""
     request = sweep_request(**options)
     from orchestrator.api import run_sweep
 
@@ -41,6 +46,7 @@ def run(**options: Any) -> int:
         request.locations,
         request.sweep_root,
         request.tracking_uri,
+        retry=retry,
         plugins=tuple(str(plugin) for plugin in request.plugins),
         console=terminal,
     )

@@ -21,6 +21,8 @@ from orchestrator.errors import ConfigError, unknown
 
 GRID_FOLDER = resources.files("orchestrator") / "grids"
 SUFFIXES = (".yaml", ".yml")
+MOST_NODES = 200_000
+"""Values of a grid, aliases expanded: room for a grid of ten thousand strategies, none for a YAML bomb."""
 TYPE_WORDS = {
     int: "a whole number",
     float: "a number",
@@ -48,7 +50,7 @@ def load_grid(name_or_path: str, overrides: Sequence[str] = ()) -> GridConfig:
     """
     text, source, folder = _read(name_or_path)
     try:
-        raw = OmegaConf.create(text) if text.strip() else OmegaConf.create({})
+        raw = OmegaConf.create(text if text.strip() else "{}", max_yaml_expanded_nodes=MOST_NODES)
     except (YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"grid {source} is not valid YAML: {_one_line(error)}; mend the file") from error
     if not isinstance(raw, DictConfig):

@@ -85,9 +85,14 @@ class ExecutionConfig:
     same_error_limit: int = 3
     """Cells in a row that fail with the same error before the sweep stops; 0 = never."""
     stall_timeout_s: float = 600
-    """Seconds without any progress before the watchdog gives its diagnosis and ends the sweep."""
+    """Seconds without progress after which a run's worker group is killed and the run tried again; if nothing moves
+    at all, the watchdog gives its diagnosis and ends the sweep."""
     run_time_limit_s: float = 0
-    """Wall-clock limit of one run segment; 0 = none."""
+    """Wall-clock limit of one run, all its segments together; 0 = none."""
+    memory_limit_gib: float = 0
+    """Memory that a worker may take beyond its own start; a run that needs more is out of memory. 0 = no limit."""
+    restarts: int = 3
+    """Times in a row that the command starts Ray anew, without progress in between, when Ray on this machine died."""
     recycle_after_runs: int = 0
     """A worker group is restarted after so many runs; 0 = never."""
     isolation: str = "group"

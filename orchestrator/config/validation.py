@@ -87,7 +87,15 @@ def _validate_search(search: SearchConfig) -> None:
 
 
 def _validate_execution(execution: ExecutionConfig) -> None:
-    for name in ("groups", "prefetch", "same_error_limit", "run_time_limit_s", "recycle_after_runs"):
+    for name in (
+        "groups",
+        "prefetch",
+        "same_error_limit",
+        "run_time_limit_s",
+        "recycle_after_runs",
+        "memory_limit_gib",
+        "restarts",
+    ):
         _at_least(f"execution.{name}", getattr(execution, name), 0)
     for name in ("cpus_per_worker", "max_attempts"):
         _at_least(f"execution.{name}", getattr(execution, name), 1)

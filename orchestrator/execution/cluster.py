@@ -6,16 +6,18 @@ import contextlib
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ExecutionConfig
 from orchestrator.errors import FeasibilityError
+from orchestrator.execution.local_ray import LocalRay
 
 log = logging.getLogger(__name__)
 
+SHUTDOWN_WAIT_S = 5.0
 DRIVER_RESOURCE = "hsfm_driver"
 """Custom resource that only safe (not pre-emptible) nodes declare; trial drivers ask for a sliver of it."""
 
@@ -48,12 +50,22 @@ class Capacity:
     cpus: float
     gpus: float
     has_driver_nodes: bool
-    is_local: bool
+    local: LocalRay | None
+    """The Ray that was started on this machine; None where a cluster was joined."""
+
+    @property
+    def is_local(self) -> bool:
+        return self.local is not None
 
 
 @contextlib.contextmanager
-def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacity]:
-    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; shut down at the end."""
+def ray_session(
+    execution: ExecutionConfig, world_size: int, is_gone: Callable[[], bool] = lambda: False
+) -> Iterator[Capacity]:
+    """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; shut down at the end.
+
+    Where it `is_gone` by then, nobody waits for its answer, and what is left of a local one is killed.
+    """
     os.environ.update({k: os.environ.get(k, v) for k, v in _QUIET.items()})
     os.environ.setdefault("OMP_NUM_THREADS", str(execution.cpus_per_worker))
     import ray
@@ -85,11 +97,26 @@ def ray_session(execution: ExecutionConfig, world_size: int) -> Iterator[Capacit
         runtime_env={"env_vars": {n: os.environ[n] for n in names if n in os.environ}},
         **local,
     )
+    processes = LocalRay() if is_local else None
     try:
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-        yield Capacity(total.get("CPU", 0), total.get("GPU", 0), DRIVER_RESOURCE in total, is_local)
+        yield Capacity(total.get("CPU", 0), total.get("GPU", 0), DRIVER_RESOURCE in total, processes)
     finally:
-        ray.shutdown()
+        if is_gone():
+            _leave(processes)
+        else:
+            ray.shutdown()
+
+
+def _leave(processes: LocalRay | None) -> None:
+    """Part from a Ray that may not answer: a shutdown would wait for it."""
+    import ray
+
+    if processes is not None:
+        processes.end_all()
+    thread = threading.Thread(target=ray.shutdown, daemon=True, name="ray-shutdown")
+    thread.start()
+    thread.join(SHUTDOWN_WAIT_S)
 
 
 def node_count() -> int:
@@ -187,6 +214,7 @@ class WorkerGroups:
             "threads": threads,
             "recycle_after_runs": 1 if self._execution.isolation == "run" else self._execution.recycle_after_runs,
             "plugins": self._plugins,
+            "memory_limit_gib": self._execution.memory_limit_gib,
         }
         return TorchTrainer(
             group_loop,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-RETRIED_CAUSES = frozenset({"lost", "storage"})
-"""Causes that may pass: a dead worker or node, a full or unreachable disk. Trying anything else again fails again."""
+from typing import Literal
+
+PASSING_CAUSES = frozenset({"lost", "stalled", "storage"})
+"""Causes that may pass: a dead worker or node, a rank that hung, a full or unreachable disk. Trying anything else
+again fails again."""
 SIGNATURE_LENGTH = 120
+Verdict = Literal["retry", "split", "pause", "fail"]
 
 
 def cause_of(kind: str, cause: str | None) -> str:
@@ -12,9 +16,28 @@ def cause_of(kind: str, cause: str | None) -> str:
     return cause or ("time_limit" if kind == "cancelled" else "lost")
 
 
-def is_retried(cause: str, failures: int, max_attempts: int) -> bool:
-    """Whether a run that has failed `failures` times gets another attempt."""
-    return cause in RETRIED_CAUSES and failures < max_attempts
+def verdict(cause: str, failures: int, max_attempts: int, *, can_split: bool) -> Verdict:
+    """What becomes of a run that has failed `failures` times.
+
+    Args:
+        cause: class of the newest failure.
+        failures: attempts that failed in this session, the newest included.
+        max_attempts: attempts that a run gets where the cause may pass.
+        can_split: the run was out of memory, and half the micro-batch gives the same gradients.
+
+    Returns:
+        retry: another attempt, from its newest checkpoint.
+        split: another attempt with half the micro-batch.
+        pause: the fault is the storage's, not the run's: stop the sweep and leave the run to the next start.
+        fail: it has failed for good.
+    """
+    if cause == "out_of_memory":
+        return "split" if can_split else "fail"
+    if cause not in PASSING_CAUSES:
+        return "fail"
+    if failures < max_attempts:
+        return "retry"
+    return "pause" if cause == "storage" else "fail"
 
 
 class CircuitBreaker:

@@ -20,15 +20,13 @@ NAMESPACE = "hsfm-sweep"
 HUB_NAME = "hub"
 STALE = {"kind": "stale"}
 """Handed to an incarnation that was given up: it must come back as the next one."""
-SILENCE_LIMIT_S = 120.0
-"""A group without a heartbeat for so long is taken for dead: its run goes to another one."""
 
 
 @dataclass
 class _Group:
     generation: int
-    pids: list[int]
-    host: str
+    places: list[dict[str, Any]]
+    """Node, host and process number of each rank."""
     jobs: list[dict[str, Any] | None] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     lease_id: str | None = None
@@ -43,7 +41,9 @@ class _Lease:
     events: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     is_over: bool = False
     is_cancelled: str = ""
+    spent_s: float = 0.0
     started: float = field(default_factory=time.time)
+    heard_at: float = field(default_factory=time.time)
 
 
 class Hub:
@@ -67,7 +67,7 @@ class Hub:
 
     # ---- spoken by worker groups
 
-    async def enter(self, group_id: str, pids: list[int], host: str) -> int:
+    async def enter(self, group_id: str, places: list[dict[str, Any]]) -> int:
         """A group (re)starts: its new generation. The run its former incarnation held is lost."""
         former = self._groups.get(group_id)
         generation = former.generation + 1 if former else 0
@@ -78,7 +78,7 @@ class Hub:
             )
         if former and not former.finished_runs and not former.lease_id:  # with a lease, the run's own count goes up
             self._fruitless[group_id] += 1
-        group = self._groups[group_id] = _Group(generation=generation, pids=pids, host=host)
+        group = self._groups[group_id] = _Group(generation=generation, places=places)
         if self._closed:
             group.jobs.append(None)
         self._last_progress = time.time()
@@ -100,7 +100,7 @@ class Hub:
         if group and group.generation == generation:
             group.heard_at = time.time()
             if is_busy and group.lease_id:
-                self._last_progress = time.time()
+                self._last_progress = self._leases[group.lease_id].heard_at = time.time()
 
     async def cannot_start(self, group_id: str, error: str) -> None:
         """A group's process could not get ready (a plugin that does not import, say)."""
@@ -112,7 +112,7 @@ class Hub:
         if self._groups[group_id].generation != generation or lease is None or lease.is_over:
             self._refused += 1
             return "this attempt is over"
-        self._last_progress = time.time()
+        self._last_progress = lease.heard_at = time.time()
         if event["kind"] != "tick":  # a tick only asks whether to go on
             lease.events.put_nowait(event)
         return lease.is_cancelled
@@ -152,7 +152,7 @@ class Hub:
         if group.finished_runs:
             self._gaps.append(gap)
         self._first_lease_at = self._first_lease_at or time.time()
-        self._leases[lease_id] = _Lease(group_id=group_id)
+        self._leases[lease_id] = _Lease(group_id=group_id, spent_s=float(job.get("spent_s", 0.0)))
         group.lease_id = lease_id
         self._last_progress = time.time()
         await self._give(group, {"lease_id": lease_id, **job})
@@ -185,14 +185,18 @@ class Hub:
             await self._give(group, None)
 
     async def condition(self) -> dict[str, Any]:
-        """What the watchdog looks at; silent groups are given up on the way."""
-        for group_id, group in list(self._groups.items()):
-            if not self._closed and time.time() - group.heard_at > SILENCE_LIMIT_S:
-                await self._give_up(group_id, group)
+        """What the watchdog looks at."""
+        now = time.time()
         return {
-            "idle_for_s": time.time() - self._last_progress,
+            "idle_for_s": now - self._last_progress,
+            "is_closed": self._closed,
             "groups": {
-                g: {"generation": v.generation, "lease": v.lease_id, "pids": v.pids, "host": v.host}
+                g: {
+                    "generation": v.generation,
+                    "lease": v.lease_id,
+                    "places": v.places,
+                    "silent_s": now - v.heard_at,
+                }
                 for g, v in self._groups.items()
             },
             "fruitless_restarts": dict(self._fruitless),
@@ -201,19 +205,31 @@ class Hub:
             "gaps_s": self._gaps,
             "first_lease_at": self._first_lease_at,
             "last_end_at": self._last_end_at,
-            "leases": {k: time.time() - v.started for k, v in self._leases.items() if not v.is_over},
+            "leases": {
+                k: {"seconds": v.spent_s + now - v.started, "silent_s": now - v.heard_at, "group": v.group_id}
+                for k, v in self._leases.items()
+                if not v.is_over
+            },
         }
 
-    async def _give_up(self, group_id: str, group: _Group) -> None:
-        """A group that is silent: its run is lost, its ticket and its words are stale."""
+    async def give_up(self, group_id: str, generation: int, cause: str, reason: str) -> bool:
+        """Take a group's incarnation for dead: its run is lost, its ticket and its words are stale.
+
+        Returns:
+            Whether it was this incarnation; the caller then ends its processes, and Ray Train brings it back.
+        """
+        group = self._groups.get(group_id)
+        if group is None or group.generation != generation:
+            return False
         group.heard_at = time.time()
         group.generation += 1
         if group.lease_id:
-            reason = f"worker group {group_id} on {group.host} was silent for {SILENCE_LIMIT_S:.0f} s"
-            self._end(group.lease_id, {"kind": "lost", "reason": reason})
+            kind = "failed" if cause == "time_limit" else "lost"
+            self._end(group.lease_id, {"kind": kind, "cause": cause, "reason": reason, "error": reason})
             group.lease_id = None
         async with group.arrived:
             group.arrived.notify_all()
+        return True
 
     async def _idle_group(self) -> tuple[str, int] | None:
         """The next idle group's id and generation; None once the sweep is stopping."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from orchestrator.execution.sweep_state import Segment
+from orchestrator.execution.segments import Segment
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import PlannedCell
@@ -61,6 +61,16 @@ class LedgerJournal:
         self.ledger.log_metrics(segment.spec.key, step, scores, int(time.time() * 1000))
         self._log(segment.spec.key, f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
 
+    def attempt_failed(self, segment: Segment, cause: str, error: str, decided: str) -> None:
+        then = {
+            "retry": "another attempt goes on from the newest checkpoint",
+            "split": "another attempt computes each batch in two halves",
+            "pause": "the sweep stops; the run goes on with the next start",
+            "fail": "no further attempt",
+        }[decided]
+        self._log(segment.spec.key, f"attempt {segment.attempt} failed ({cause}): {error}; {then}")
+        self.ledger.set_tags(segment.spec.key, {"hsfm.cause": cause, "hsfm.last_error": error})
+
     def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Mapping[str, Any]) -> None:
         key = record.key
         facts = event.get("facts") or {}
@@ -87,6 +97,8 @@ class LedgerJournal:
         for name, value in (("hsfm.stop_reason", record.stop_reason), ("hsfm.error", record.error)):
             if value:
                 tags[name] = value
+        if record.micro_batches > 1:
+            tags["hsfm.micro_batches"] = str(record.micro_batches)
         if record.state != "running":  # a closed run never is; the type does not know
             self.ledger.end_run(key, record.state, tags)
         self._on_run_closed(key, record.slot)

@@ -5,21 +5,22 @@ The same call resumes: what the ledger has finished is never started again.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from orchestrator.errors import ExecutionError, FeasibilityError
+from orchestrator.errors import FeasibilityError
+from orchestrator.execution.ending import Ending
 from orchestrator.execution.journal import LedgerJournal
 from orchestrator.execution.outcome import SweepOutcome, ending_on_signals, timing_of
 from orchestrator.execution.provenance import provenance_tags
 from orchestrator.execution.publish import MODEL_TAG, Housekeeper
-from orchestrator.execution.sweep_state import Segment, SweepState
+from orchestrator.execution.segments import Segment
+from orchestrator.execution.sweep_state import SweepState
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import Plan, PlannedCell
 
@@ -43,9 +44,12 @@ def run_plan(
     *,
     console: Console,
     plugins: Sequence[str] = (),
-    retry_failed: bool = False,
+    retry: Collection[str] = (),
 ) -> SweepOutcome:
-    """Execute what is left of a plan. The ledger stays open; every outcome is in it when this returns."""
+    """Execute what is left of a plan. The ledger stays open; every outcome is in it when this returns.
+
+    `retry` names cells whose failed runs get another chance.
+    """
     keeper = Housekeeper(ledger, paths.storage)
     journal = LedgerJournal(
         ledger,
@@ -66,17 +70,19 @@ def run_plan(
         search=plan.grid.search,
         execution=plan.grid.execution,
         journal=journal,
-        retry_failed=retry_failed,
+        retry=retry,
     )
     outcome = SweepOutcome(plan.name, folder)
     for cell in state.cells.values():  # a kill may have fallen between the last run and its model
         known = records.get(str(cell.planned.cell_id))
         if cell.is_closed and known is not None and MODEL_TAG not in known.tags:
             journal.cell_closed(cell.planned, cell.slots)
-    if state.has_work():
-        outcome.started_ray = True
-        _execute(state, journal, plan, paths, folder, outcome, console, plugins)
-    keeper.close()
+    try:
+        if state.has_work():
+            outcome.started_ray = True
+            _execute(state, journal, plan, paths, folder, outcome, console, plugins)
+    finally:
+        keeper.close()
     outcome.notes += keeper.problems
     _conclude(state, plan, outcome)
     return outcome
@@ -103,37 +109,40 @@ def _execute(
     began = time.time()
     execution = plan.grid.execution
     world_size = _world_size(state)
-    with cluster.ray_session(execution, world_size) as capacity:
+    ending = Ending(state)
+    with cluster.ray_session(execution, world_size, lambda: ending.is_hard) as capacity:
         if cluster.node_count() > 1 and not execution.storage_path:
             raise FeasibilityError(
                 f"checkpoints would go to {paths.storage}, which the {cluster.node_count()} nodes of this cluster do "
                 "not share; set execution.storage_path to a shared folder or an object store"
             )
         count = cluster.group_count(execution, capacity, world_size)
-        hub = start_hub()
+        ending.hub = hub = start_hub()
         groups = cluster.WorkerGroups(
             execution, capacity, count=count, world_size=world_size, folder=folder / "ray", plugins=plugins
         )
         groups.start()
-
-        def stop(reason: str, *, hard: bool = False) -> None:
-            state.stop_reason = state.stop_reason or reason
-            if hard:
-                _leave_soon(journal.ledger, reason, console)
-            else:
-                hub.stop.remote(reason)
-
-        watchdog = Watchdog(hub, groups, execution, stop, lambda: state.stop_reason)
+        watchdog = Watchdog(hub, groups, execution, ending.stop, lambda: state.stop_reason, capacity.local)
         progress = Progress(state, journal, console, groups=count)
-        with ending_on_signals(stop, outcome):
+        with ending_on_signals(ending.stop, outcome):
             watchdog.start()
             progress.start()
             try:
                 limit = count + execution.prefetch
-                _tune(state, paths, limit, capacity.has_driver_nodes, folder, lambda k, why: hub.cancel.remote(k, why))
+                ending.wait_for(
+                    lambda: _tune(
+                        state,
+                        paths,
+                        limit,
+                        capacity.has_driver_nodes,
+                        folder,
+                        lambda lease_id, why: hub.cancel.remote(lease_id, why),
+                    )
+                )
             finally:
                 progress.end()
                 watchdog.end()
+        ending.raise_if_hard(is_local=capacity.is_local, restarts=execution.restarts)
         outcome.timing = timing_of(ray.get(hub.condition.remote()), began)
         hub.close.remote()
         groups.join(20)
@@ -169,6 +178,8 @@ def _tune(
             "spec": spec.to_json(),
             "attempt": segment.attempt,
             "until_step": segment.until_step,
+            "micro_batches": segment.micro_batches,
+            "spent_s": segment.spent_s,
             "storage": paths.storage,
             "prepared_path": paths.prepared[spec.dataset],
             "weights_path": paths.weights.get(spec.strategy),
@@ -191,15 +202,6 @@ def _tune(
         ),
     )
     tuner.fit()
-
-
-def _leave_soon(ledger: Ledger, reason: str, console: Console) -> None:
-    """The cluster is gone or stuck, so the Tuner would wait for ever: write everything down and leave."""
-    console.print(f"[red]hsfm-sweep: error:[/red] {reason}")
-    try:
-        ledger.close(60)
-    finally:
-        os._exit(ExecutionError.exit_code)
 
 
 def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:

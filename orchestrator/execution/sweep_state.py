@@ -8,42 +8,17 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 from orchestrator.config import ExecutionConfig, SearchConfig
 from orchestrator.execution import rounds
 from orchestrator.execution.cell_state import SELECTION, CellState, final_slot, fold_of_search
-from orchestrator.execution.failures import CircuitBreaker, cause_of, is_retried
+from orchestrator.execution.failures import CircuitBreaker, cause_of, verdict
+from orchestrator.execution.segments import Journal, Segment
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.plan.planned import PlannedCell
-from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import final_spec, rung_steps
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """A piece of one run: from where it stands up to its next rung or its end."""
-
-    lease_id: str
-    cell_id: str
-    slot: str
-    spec: RunSpec
-    attempt: int
-    until_step: int
-    is_new_attempt: bool
-
-
-class Journal(Protocol):
-    """Where decisions go before they leave (the ledger, or a test's list)."""
-
-    def put_slot(self, cell_id: str, record: SlotRecord) -> None: ...
-    def segment_started(self, planned: PlannedCell, segment: Segment, slots: Sequence[str]) -> None: ...
-    def progressed(self, segment: Segment, step: int, scores: Mapping[str, float]) -> None: ...
-    def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Mapping[str, Any]) -> None: ...
-    def superseded(self, planned: PlannedCell, record: SlotRecord) -> None: ...
-    def cell_closed(self, planned: PlannedCell, slots: Mapping[str, SlotRecord]) -> None: ...
 
 
 class SweepState:
@@ -57,13 +32,16 @@ class SweepState:
         search: SearchConfig,
         execution: ExecutionConfig,
         journal: Journal,
-        retry_failed: bool = False,
+        retry: Collection[str] = (),
     ) -> None:
+        """`retry` names the cells whose failed runs, all of them, get another chance."""
         self.search, self.execution, self.journal = search, execution, journal
         self.lock = threading.RLock()
         self.cells: dict[str, CellState] = {}
         self.in_flight: dict[str, Segment] = {}
         self.stop_reason = ""
+        self.ended_segments = 0
+        """Segments that came to their rung or their end since this start."""
         self._attempted: set[str] = set()
         self._breaker = CircuitBreaker(execution.same_error_limit, fail_fast=execution.fail_fast)
         for planned in cells:
@@ -72,20 +50,27 @@ class SweepState:
             known = records.get(planned.cell_id)
             state = CellState(planned, dict(known.slots) if known else {}, rung_steps(planned, search))
             self.cells[planned.cell_id] = state
-            self._reopen(state, everything=retry_failed)
+            self._reopen(state, everything=state.cell_id in retry)
         for state in self.cells.values():  # a kill may have fallen between a rung and its decision
             for fold in state.planned.folds_used:
                 self._settle(state, fold)
             self._close_if_done(state, is_start=True)
 
     def _reopen(self, state: CellState, *, everything: bool) -> None:
-        """A new start gives failed runs that block a result another chance; `retry` gives it to all."""
+        """A new start gives failed runs that block a result another chance; `retry` gives it to all.
+
+        Attempts are counted anew: somebody has looked at it, or the machine is another one.
+        """
         for slot, record in list(state.slots.items()):
+            if record.state == "running" and record.failures:
+                state.slots[slot] = record.with_(failures=0)
             if record.state != "failed":
                 continue
             is_search = slot.startswith("search/")
             if everything or not is_search or state.winner(fold_of_search(slot)) is None:
-                state.slots[slot] = record.with_(state="running", failures=0, error="", reached_step=0, scores={})
+                state.slots[slot] = record.with_(
+                    state="running", failures=0, error="", cause="", micro_batches=1, reached_step=0, scores={}
+                )
 
     # ---- what runs next
 
@@ -151,6 +136,8 @@ class SweepState:
             attempt=record.attempt,
             until_step=until,
             is_new_attempt=is_new,
+            micro_batches=record.micro_batches,
+            spent_s=record.seconds,
         )
         self.in_flight[segment.lease_id] = segment
         self.journal.segment_started(state.planned, segment, state.twins(record.key))
@@ -175,6 +162,7 @@ class SweepState:
                 return
             state = self.cells[segment.cell_id]
             if event["kind"] == "reached":
+                self.ended_segments += 1
                 self._reached(state, segment, event)
             elif event["kind"] == "failed" or not self.stop_reason:
                 self._failed(state, segment, event)
@@ -191,7 +179,9 @@ class SweepState:
         for slot in state.twins(key):
             self._put(
                 state,
-                state.slots[slot].with_(reached_step=step, scores=scores, seconds=float(event["seconds"]), failures=0),
+                state.slots[slot].with_(
+                    reached_step=step, scores=scores, seconds=float(event["seconds"]), failures=0, error="", cause=""
+                ),
             )
         is_last = step >= state.rungs[-1]
         if not is_last:
@@ -209,9 +199,19 @@ class SweepState:
         cause = cause_of(event["kind"], event.get("cause"))
         error = str(event.get("error") or event.get("reason") or "lost")
         failures = record.failures + 1
+        can_split = bool(event.get("can_split")) and record.micro_batches == 1
+        decided = verdict(cause, failures, self.execution.max_attempts, can_split=can_split)
+        parts = 2 if decided == "split" else record.micro_batches
         for slot in state.twins(key):
-            self._put(state, state.slots[slot].with_(failures=failures, error=error))
-        if is_retried(cause, failures, self.execution.max_attempts):
+            changed = state.slots[slot].with_(failures=failures, error=error, cause=cause, micro_batches=parts)
+            self._put(state, changed)
+        self.journal.attempt_failed(segment, cause, error, decided)
+        if decided == "pause":
+            self.stop_reason = self.stop_reason or (
+                f"checkpoints cannot be written, {failures} attempts in a row: {error}; nothing finished is lost: mend "
+                "the storage or free space on it, then the same command goes on"
+            )
+        if decided != "fail":
             return  # ready again, as a new attempt
         self._close(state, key, "failed", event, error=error)
         self.stop_reason = self.stop_reason or self._breaker.failed(str(state.planned.cell), error)

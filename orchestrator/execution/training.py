@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.errors import ExecutionError
-from orchestrator.execution import checkpoints
+from orchestrator.execution import checkpoints, gradients
 from orchestrator.execution.batches import Batches
 from orchestrator.execution.evaluation import confusion_of_network, score_test, validation_scores
 from orchestrator.execution.run_data import RunData, model_facts
@@ -31,7 +30,7 @@ from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import evaluation_steps
 from strategies._base import Strategy
 from strategies.adaptation import count_parameters
-from strategies.objectives.segmentation import class_balanced_weights, cross_entropy
+from strategies.objectives.segmentation import class_balanced_weights
 
 IMPLEMENTATION_VERSION = 1
 TICK_STEPS = 10
@@ -55,6 +54,7 @@ class NetworkRun:
         self.batches = Batches(self.data, spec, is_pixelwise=self.is_pixelwise)
         self.progress = Progress()
         self._saved_at = time.monotonic()
+        self.micro_batches = int(job.get("micro_batches", 1))
         self.model = self._build()
         self.total_parameters, self.trained_parameters = count_parameters(self.model)
         self.groups = strategy.parameter_groups(self.model)
@@ -76,6 +76,11 @@ class NetworkRun:
         )
         self.strategy.initialise_from_data(model, self.data.some_spectra(self.spec.seed))
         return model.to(self.seat.device)
+
+    @property
+    def can_split(self) -> bool:
+        """Whether half the micro-batch gives the same gradients."""
+        return gradients.can_split(self.model, int(self.train["batch_size"]) // self.seat.world_size)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.train["precision"] == "bf16":
@@ -138,19 +143,22 @@ class NetworkRun:
         net = DistributedDataParallel(self.model, device_ids=[self.seat.device.index] if cuda else None)
         kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         torch.manual_seed(stream_seed(self.spec.seed, "throw-away step", self.seat.rank))
-        torch.autograd.backward(self._loss(net, 0))
+        self._backward(net, 0)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.load_state_dict(kept)
         return net
 
-    def _loss(self, net: nn.Module, step: int) -> torch.Tensor:
-        """Mean over the labelled pixels of all ranks, scaled so that DDP's average of gradients is its gradient."""
+    def _backward(self, net: nn.Module, step: int) -> float:
         x, y = self.batches.draw(step, self.seat)
-        with self.autocast():
-            loss_sum, labelled = cross_entropy(net(x), y, class_weights_K=self.class_weights_K)
-        if self.seat.world_size > 1:
-            dist.all_reduce(labelled)
-        return loss_sum * self.seat.world_size / labelled.clamp_min(1)
+        return gradients.backward(
+            net,
+            x,
+            y,
+            self.seat,
+            autocast=self.autocast,
+            class_weights_K=self.class_weights_K,
+            parts=self.micro_batches,
+        )
 
     def _steps(self, net: nn.Module, until: int, steps: int) -> None:
         """Optimiser steps up to `until`."""
@@ -163,12 +171,11 @@ class NetworkRun:
                 group["lr"] = rate * factor
             torch.manual_seed(stream_seed(self.spec.seed, "step", step, self.seat.rank))
             self.optimizer.zero_grad(set_to_none=True)
-            loss = self._loss(net, step)
-            torch.autograd.backward(loss)
+            loss = self._backward(net, step)
             if clip > 0:
                 nn.utils.clip_grad_norm_(parameters, clip)
             self.optimizer.step()
-            self.progress.loss_sum += float(loss.detach())
+            self.progress.loss_sum += loss
             self.progress.loss_steps += 1
             self.progress.step = step + 1
 

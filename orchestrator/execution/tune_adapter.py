@@ -16,7 +16,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.execution.hub import find_hub
-from orchestrator.execution.sweep_state import Segment, SweepState
+from orchestrator.execution.segments import Segment
+from orchestrator.execution.sweep_state import SweepState
 
 log = logging.getLogger(__name__)
 EVENT = "event"

@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -29,7 +30,7 @@ T = TypeVar("T")
 
 # What gloo, NCCL and CUDA say when another rank or the device goes away; they raise plain RuntimeErrors.
 _PASSING_WORDS = ("cuda error", "connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
-
+_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 HEARTBEAT_S = 10.0
 BUSY_SHARE = 0.05
@@ -50,6 +51,7 @@ def group_loop(config: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     torch.set_num_threads(int(config["threads"]))
+    limit_memory(float(config["memory_limit_gib"]))
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     control = dist.new_group(backend="gloo") if world_size > 1 else None
@@ -81,13 +83,13 @@ class _Member:
         self.control, self.device, self.hub = control, device, find_hub()
         self.generation = -1
         self.has_met = False
+        self.can_split = False
 
     def enter(self) -> None:
         """Tell the hub that this incarnation is here, and keep telling it that it is alive."""
-        pids = self._gather(os.getpid())
-        self.generation = self._from_first(
-            lambda: ray.get(self.hub.enter.remote(self.group_id, pids, socket.gethostname()))
-        )
+        here = ray.get_runtime_context().get_node_id()
+        places = self._gather({"node_id": here, "host": socket.gethostname(), "pid": os.getpid()})
+        self.generation = self._from_first(lambda: ray.get(self.hub.enter.remote(self.group_id, places)))
         if self.rank == 0:
             threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 
@@ -122,7 +124,7 @@ class _Member:
 
     def do(self, job: dict[str, Any], *, leaves: bool = False) -> None:
         """One segment: its end, good or bad, is told once, by rank 0 (or by whoever failed)."""
-        self.has_met = False
+        self.has_met = self.can_split = False
         try:
             event = self._run(job)
         except _PeerError:
@@ -131,7 +133,7 @@ class _Member:
             # Ranks that have met are out of step now, and a CUDA context does not survive an error of its own: the
             # group must come back as a new incarnation, never go on.
             is_broken = (self.has_met and self.world_size > 1) or self._has_lost_its_device(error)
-            self._end(job, {**failure_event(error), "group_leaves": is_broken or leaves})
+            self._end(job, {**failure_event(error), "can_split": self.can_split, "group_leaves": is_broken or leaves})
             if is_broken:
                 raise
             gc.collect()
@@ -159,7 +161,7 @@ class _Member:
             first=self._from_first,
         )
         run = self._together(lambda: NetworkRun(spec, job, strategy, seat))
-        self.has_met = True
+        self.has_met, self.can_split = True, run.can_split
         return run.run()
 
     # ---- words to the hub
@@ -202,6 +204,20 @@ class _Member:
         return box[0]
 
 
+def limit_memory(limit_gib: float) -> None:
+    """Let this process take so much memory beyond what it has now; 0 = no limit.
+
+    A run that needs more then fails by itself, with a message, before the system ends a process of its own choice.
+    """
+    if limit_gib <= 0:
+        return
+    import resource
+
+    status = Path("/proc/self/status").read_text()
+    taken = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmData"))) * 1024
+    resource.setrlimit(resource.RLIMIT_DATA, (taken + int(limit_gib * 2**30), resource.RLIM_INFINITY))
+
+
 def failure_event(error: BaseException) -> dict[str, Any]:
     """An exception as plain data, classified for the failure policy.
 
@@ -210,7 +226,7 @@ def failure_event(error: BaseException) -> dict[str, Any]:
     """
     text = str(error).strip() or type(error).__name__
     low = text.lower()
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "out of memory" in low:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in low for word in _MEMORY_WORDS):
         cause = "out_of_memory"
     elif isinstance(error, ray.exceptions.RayError | dist.DistError) or any(word in low for word in _PASSING_WORDS):
         cause = "lost"

@@ -35,6 +35,8 @@ class SlotRecord:
     """Why it failed, in a line; the log has the rest."""
     cause: str = ""
     """Class of the last failure: lost, storage, out_of_memory, run_error, time_limit or stalled; "" = none."""
+    micro_batches: int = 1
+    """Parts that a rank's batch is computed in: 2 after the run was out of memory."""
     seconds: float = 0.0
     """Wall-clock seconds of training and scoring, all segments of counted attempts."""
     stop_reason: str = ""

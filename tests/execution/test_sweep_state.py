@@ -11,7 +11,8 @@ import pytest
 from orchestrator.config import ExecutionConfig, GridConfig, SearchConfig, TrainConfig
 from orchestrator.datasets.registry import get_facts
 from orchestrator.execution.cell_state import SELECTION
-from orchestrator.execution.sweep_state import Segment, SweepState
+from orchestrator.execution.segments import Segment
+from orchestrator.execution.sweep_state import SweepState
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.plan.facts import DatasetStatus
 from orchestrator.plan.make_plan import make_plan
@@ -33,6 +34,7 @@ class MemoryJournal:
 
     def segment_started(self, planned: PlannedCell, segment: Segment, slots: Any) -> None: ...
     def progressed(self, segment: Segment, step: int, scores: Any) -> None: ...
+    def attempt_failed(self, segment: Segment, cause: str, error: str, decided: str) -> None: ...
 
     def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Any) -> None:  # noqa: ARG002
         self.trained[record.key] += 1

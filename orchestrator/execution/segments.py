@@ -1,0 +1,39 @@
+"""A segment of a run, and the journal that is told of every decision before it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.ledger.records import SlotRecord
+from orchestrator.plan.planned import PlannedCell
+from orchestrator.plan.run_spec import RunSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A piece of one run: from where it stands up to its next rung or its end."""
+
+    lease_id: str
+    cell_id: str
+    slot: str
+    spec: RunSpec
+    attempt: int
+    until_step: int
+    is_new_attempt: bool
+    micro_batches: int = 1
+    spent_s: float = 0.0
+    """Seconds that earlier segments of the run took."""
+
+
+class Journal(Protocol):
+    """Where decisions go before they leave (the ledger, or a test's list)."""
+
+    def put_slot(self, cell_id: str, record: SlotRecord) -> None: ...
+    def segment_started(self, planned: PlannedCell, segment: Segment, slots: Sequence[str]) -> None: ...
+    def progressed(self, segment: Segment, step: int, scores: Mapping[str, float]) -> None: ...
+    def attempt_failed(self, segment: Segment, cause: str, error: str, decided: str) -> None: ...
+    def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Mapping[str, Any]) -> None: ...
+    def superseded(self, planned: PlannedCell, record: SlotRecord) -> None: ...
+    def cell_closed(self, planned: PlannedCell, slots: Mapping[str, SlotRecord]) -> None: ...
