@@ -36,6 +36,10 @@ LEAVING_S = 15.0
 """How long what belongs to a command may outlive it."""
 
 
+RAY_NOISE = "(raylet)"
+"""Ray's own words to a terminal: what it says of a dead worker is no message of this tool."""
+
+
 class RigError(Exception):
     """The sweep did not do what the injection needs (it never trained, say)."""
 
@@ -112,8 +116,9 @@ class Rig:
         """The first line that names the cause, and where it stood: the terminal, else the log of a run."""
         for text, where in ((self.said(), "terminal"), (self._logs(), "log of the run")):
             for line in text.splitlines():
-                if re.search(pattern, line):
-                    return self._plain(line), where
+                plain = self._plain(line)
+                if re.search(pattern, plain) and not plain.startswith(RAY_NOISE):
+                    return plain, where
         return "", ""
 
     def _logs(self) -> str:
