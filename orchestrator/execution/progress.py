@@ -1,9 +1,13 @@
-"""The one live table of a sweep: cells x state, runs done, best validation score, ETA, failures with their log."""
+"""The one live table of a sweep at work: cells, runs done, best validation score, time left, failures with their log.
+
+Its words, its best score and its rule of the time left are those of `hsfm-sweep status`.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
@@ -11,19 +15,18 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.execution.cell_state import SELECTION, CellState
+from orchestrator.execution.cell_state import CellState
+from orchestrator.execution.remaining import remaining, stage_works
 from orchestrator.execution.sweep_state import SweepState
+from orchestrator.execution.tallies import STAGES, best_trial, stage_of
+from orchestrator.plan.durations import clock, duration
 
 if TYPE_CHECKING:
     from orchestrator.execution.journal import LedgerJournal
 
 PLAIN_INTERVAL_S = 30.0
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+MOST_FAILURES = 5
+MOST_CELLS = 40
 
 
 class Progress:
@@ -63,66 +66,68 @@ class Progress:
             return {"closed": closed, "failed": failed, "total": total, "running": len(self._state.in_flight)}
 
     def eta_s(self) -> float | None:
-        """Seconds left over all groups: what runs of a cell took, or the plan's guess put right by what others took."""
+        """Wall-clock seconds left on all groups; None while nothing was measured."""
         with self._state.lock:
-            cells = list(self._state.cells.values())
-            closed = [[r.seconds for r in c.slots.values() if r.is_closed and r.seconds > 0] for c in cells]
-            open_runs = [c.planned.runs_total - sum(r.is_closed for r in c.slots.values()) for c in cells]
-        guesses = [c.planned.device_s / max(1, c.planned.runs_total) for c in cells]
-        guessed_s = sum(guess * len(taken) for guess, taken in zip(guesses, closed, strict=True))
-        if guessed_s <= 0:
-            return None
-        ratio = sum(map(sum, closed)) / guessed_s
-        left_s = 0.0
-        for guess, taken, count in zip(guesses, closed, open_runs, strict=True):
-            left_s += count * (sum(taken) / len(taken) if taken else guess * ratio)
-        return left_s / self._groups
+            works = [
+                work
+                for cell in self._state.cells.values()
+                for work in stage_works(cell.planned, self._state.search, cell.slots)
+            ]
+        left = remaining(works)
+        return None if left is None else left.wall_s(self._groups)
 
     def _line(self) -> str:
-        counts, eta = self._counts(), self.eta_s()
-        parts = [f"runs {counts['closed']}/{counts['total']}", f"{counts['running']} in flight"]
+        counts, eta_s = self._counts(), self.eta_s()
+        parts = [f"runs {counts['closed']}/{counts['total']}", f"{counts['running']} running now"]
         if counts["failed"]:
             parts.append(f"{counts['failed']} failed")
-        parts.append(f"about {_duration(eta)} left" if eta is not None else self.note)
-        return f"{_duration(time.time() - self._started)}  {', '.join(parts)}"
+        if eta_s is None:
+            parts.append(self.note if not counts["closed"] and not counts["running"] else "no estimate yet")
+        else:
+            now = datetime.now()
+            ends = clock(now + timedelta(seconds=eta_s), now)
+            parts.append(f"about {duration(eta_s)} left: done at about {ends}")
+        return f"{duration(time.time() - self._started)}  {', '.join(parts)}"
 
     def _render(self) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for name, align in (
-            ("cell", "left"),
-            ("state", "left"),
-            ("search", "right"),
-            ("final", "right"),
-            (f"best val {self._state.search.metric}", "right"),
-        ):
-            table.add_column(name, justify=align)  # type: ignore[arg-type]
+        metric = self._state.search.metric
+        table.add_column("cell")
+        table.add_column("state")
+        for name in ("search", "final", "now", f"best val {metric}"):
+            table.add_column(name, justify="right")
         failures: list[Text] = []
         with self._state.lock:
-            for cell in self._state.cells.values():
-                table.add_row(*self._row(cell))
-                for record in cell.slots.values():
-                    if record.state == "failed" and len(failures) < 5:
-                        log = self._journal.log_path(record.key)
-                        failures.append(
-                            Text(
-                                f"failed: {cell.planned.cell} {record.slot}: {record.error[:120]}\n        log: {log}",
-                                style="red",
-                            )
-                        )
+            cells = list(self._state.cells.values())
+            now: dict[str, int] = {}
+            for segment in self._state.in_flight.values():
+                now[segment.cell_id] = now.get(segment.cell_id, 0) + 1
+            busy_first = sorted(cells, key=lambda c: c.cell_id not in now) if len(cells) > MOST_CELLS else cells
+            for cell in busy_first[:MOST_CELLS]:
+                table.add_row(*self._row(cell, now.get(cell.cell_id, 0)))
+            failed = [(c, r) for c in cells for r in c.slots.values() if r.state == "failed"]
+            for cell, record in failed[:MOST_FAILURES]:
+                log = self._journal.log_path(record.key)
+                words = f"failed: {cell.planned.cell} {record.slot}: {record.error[:120]}\n        log: {log}"
+                failures.append(Text(words, style="red"))
+        if len(cells) > MOST_CELLS:
+            failures.append(Text(f"... and {len(cells) - MOST_CELLS} more cells", style="dim"))
         return Group(table, *failures, Text(self._line(), style="dim"))
 
-    def _row(self, cell: CellState) -> tuple[str, ...]:
+    def _row(self, cell: CellState, now: int) -> tuple[str, ...]:
         planned, slots = cell.planned, cell.slots
-        searched = [r for s, r in slots.items() if s.startswith("search/")]
-        finals = [r for s, r in slots.items() if s.startswith("final/")]
-        busy = any(s.cell_id == planned.cell_id for s in self._state.in_flight.values())
-        scores = [r.scores[SELECTION] for r in searched if SELECTION in r.scores]
-        state = "running" if busy else ("closed" if cell.is_closed else "waiting")
+        done = dict.fromkeys(STAGES, 0)
+        for name, record in slots.items():
+            done[stage_of(name)] += record.state in ("finished", "stopped")
+        best = best_trial(slots, self._state.search.metric)
+        is_done = done["final"] >= planned.seeds
+        state = "running" if now else (("done" if is_done else "failed") if cell.is_closed else "waiting")
         trials = planned.trials * len(planned.folds_used)
         return (
             str(planned.cell),
             state,
-            f"{sum(r.is_closed for r in searched)}/{trials}",
-            f"{sum(r.is_closed for r in finals)}/{planned.seeds}",
-            f"{max(scores):.3f}" if scores else "",
+            f"{done['search']}/{trials}" if trials else "-",
+            f"{done['final']}/{planned.seeds}",
+            str(now or ""),
+            f"{best[1]:.3f}" if best else "",
         )
