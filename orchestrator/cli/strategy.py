@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from orchestrator.cli.options import debug_option, json_option, load_plugins, plugin_option
 from orchestrator.cli.printing import console, print_json, table
+from orchestrator.cli.strategy_init import check, init
 from orchestrator.plan.choices import strategy_class
 from strategies._base import Strategy, field_values
 from strategies.registry import list_strategies
@@ -20,6 +21,10 @@ from strategies.registry import list_strategies
 @click.group()
 def strategy() -> None:
     """Strategies: one way each to get a model for a data set."""
+
+
+strategy.add_command(init)
+strategy.add_command(check)
 
 
 @strategy.command("list")
