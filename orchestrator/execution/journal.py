@@ -28,9 +28,11 @@ class LedgerJournal:
         provenance: Mapping[str, str],
         on_run_closed: Callable[[str, str], None],
         on_cell_closed: Housekeeping,
+        tell: Callable[[str], object] = lambda text: None,
     ) -> None:
+        """`tell` is given a line for the user's eyes whenever an attempt at a run fails."""
         self.ledger, self.logs, self.provenance = ledger, logs, dict(provenance)
-        self._on_run_closed, self._on_cell_closed = on_run_closed, on_cell_closed
+        self._on_run_closed, self._on_cell_closed, self._tell = on_run_closed, on_cell_closed, tell
         logs.mkdir(parents=True, exist_ok=True)
 
     def open_cell(self, planned: PlannedCell) -> None:
@@ -61,14 +63,16 @@ class LedgerJournal:
         self.ledger.log_metrics(segment.spec.key, step, scores, int(time.time() * 1000))
         self._log(segment.spec.key, f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
 
-    def attempt_failed(self, segment: Segment, cause: str, error: str, decided: str) -> None:
+    def attempt_failed(self, planned: PlannedCell, segment: Segment, *, cause: str, error: str, decided: str) -> None:
         then = {
             "retry": "another attempt goes on from the newest checkpoint",
             "split": "another attempt computes each batch in two halves",
             "pause": "the sweep stops; the run goes on with the next start",
             "fail": "no further attempt",
         }[decided]
-        self._log(segment.spec.key, f"attempt {segment.attempt} failed ({cause}): {error}; {then}")
+        text = f"attempt {segment.attempt} failed ({cause}): {error}; {then}"
+        self._log(segment.spec.key, text)
+        self._tell(f"{planned.cell} {segment.slot}: {text}")
         self.ledger.set_tags(segment.spec.key, {"hsfm.cause": cause, "hsfm.last_error": error})
 
     def run_closed(self, planned: PlannedCell, record: SlotRecord, event: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 
 from orchestrator.errors import FeasibilityError
 from orchestrator.execution.ending import Ending
@@ -57,6 +58,7 @@ def run_plan(
         provenance=provenance_tags(),
         on_run_closed=keeper.run_closed,
         on_cell_closed=keeper.cell_closed,
+        tell=lambda text: console.print(escape(text), soft_wrap=True),
     )
     records = ledger.cells()
     runnable = [c for c in plan.cells if c.state != "blocked" and c.cell_id]

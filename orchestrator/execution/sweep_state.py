@@ -205,7 +205,7 @@ class SweepState:
         for slot in state.twins(key):
             changed = state.slots[slot].with_(failures=failures, error=error, cause=cause, micro_batches=parts)
             self._put(state, changed)
-        self.journal.attempt_failed(segment, cause, error, decided)
+        self.journal.attempt_failed(state.planned, segment, cause=cause, error=error, decided=decided)
         if decided == "pause":
             self.stop_reason = self.stop_reason or (
                 f"checkpoints cannot be written, {failures} attempts in a row: {error}; nothing finished is lost: mend "
