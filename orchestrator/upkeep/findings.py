@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.api_plan import view_sweep
 from orchestrator.config import GridConfig
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import SweepError
 from orchestrator.ledger.location import StoreLocation, resolve_location
+from orchestrator.plan.planned import Plan
+from orchestrator.upkeep.resources import existing
 from orchestrator.upkeep.secrets import mask_secrets
 
 Result = Literal["ok", "warning", "failure"]
@@ -35,7 +39,7 @@ class Finding:
         return Finding(self.check, self.result, mask_secrets(self.found), mask_secrets(self.mend))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Subject:
     """What is looked at: a grid's sweep, or the machine alone."""
 
@@ -45,6 +49,8 @@ class Subject:
     tracking_uri: str | None
     arguments: tuple[str, ...] = ()
     """The options that name this sweep on the command line, for the commands that mend."""
+    _plan: Plan | None = None
+    _planning: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def folder(self) -> Path:
@@ -65,6 +71,21 @@ class Subject:
         """
         return resolve_location(self.folder, self.tracking_uri)
 
+    def plan(self) -> Plan:
+        """The plan as if nothing had run: it must not wait for a tracking server.
+
+        Made once: checks run side by side, and strategies and data sets are imported by it.
+
+        Raises:
+            ConfigError: a name or a value in the grid that is not allowed.
+        """
+        assert self.grid is not None
+        with self._planning:
+            if self._plan is None:
+                nothing = f"sqlite:///{existing(self.sweep_root).resolve()}/.hsfm-doctor-no-such-ledger.db"
+                self._plan = view_sweep(self.grid, self.locations, self.sweep_root, nothing).plan
+            return self._plan
+
     def command(self, verb: str) -> str:
         """A command on this sweep."""
         return shlex.join(["hsfm-sweep", verb, *self.arguments])
@@ -73,11 +94,14 @@ class Subject:
 Check = Callable[[Subject], Iterable[Finding]]
 
 
-def run_checks(checks: Sequence[Check], subject: Subject) -> list[Finding]:
+def run_checks(checks: Sequence[Check], subject: Subject, *, in_threads: bool = True) -> list[Finding]:
     """All findings in the order of the checks, which run side by side; secrets are masked."""
-    with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
-        found = pool.map(lambda check: _run(check, subject), checks)
-        return [finding.masked() for group in found for finding in group]
+    if in_threads:
+        with ThreadPoolExecutor(max_workers=max(1, len(checks))) as pool:
+            groups = list(pool.map(lambda check: _run(check, subject), checks))
+    else:
+        groups = [_run(check, subject) for check in checks]
+    return [finding.masked() for group in groups for finding in group]
 
 
 def _run(check: Check, subject: Subject) -> list[Finding]:
