@@ -19,21 +19,12 @@ from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import resolve_train
 from strategies._base import field_values
 from strategies.registry import get_strategy
-from tests.execution import sweeps
 
 
 @pytest.fixture(scope="session")
 def indian_pines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The prepared store of Indian Pines."""
     return prepare("indian_pines", DataLocations(data_root=None, cache=tmp_path_factory.mktemp("cache")))
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep on one worker group that nobody disturbed: 3 cells, 18 runs."""
-    out = tmp_path_factory.mktemp("undisturbed")
-    sweeps.run(sweeps.write_grid(out), out, "execution.groups=1")
-    return out
 
 
 @pytest.fixture

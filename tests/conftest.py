@@ -1,0 +1,17 @@
+"""What several parts of the tests share: built once a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.execution import sweeps
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep on one worker group that nobody disturbed: 3 cells, 18 runs."""
+    out = tmp_path_factory.mktemp("undisturbed")
+    sweeps.run(sweeps.write_grid(out), out, "execution.groups=1")
+    return out
