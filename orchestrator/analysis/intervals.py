@@ -2,7 +2,8 @@
 
 Units are drawn with replacement, their confusion matrices added, and the score of the sum averaged over the seeds of a
 cell. Seeds themselves are not drawn anew: their spread is told beside it. Blocks of one scene are no independent
-samples of other scenes, so an interval speaks of this scene only.
+samples of other scenes, so an interval speaks of this scene only. A class that none of the drawn units holds does not
+count in that draw's macro mean, so intervals of macro means reach further up than down where classes are rare.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from orchestrator.analysis.scorers import Scorer, headline_classes, unit_counts
 
@@ -29,6 +31,15 @@ class UnitScores:
     low: float | None
     """Lower end of the percentile interval; None for fewer than two units."""
     high: float | None
+
+
+def finals_by_cell(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
+    """Finished final runs of a results table, by cell id."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for run in table.to_pylist():
+        if run["stage"] == "final" and run["state"] == "finished":
+            found.setdefault(run["cell_id"], []).append(run)
+    return found
 
 
 def unit_scores(finals: Sequence[Mapping[str, Any]], scorer: Scorer, *, draws: int = DRAWS) -> UnitScores:

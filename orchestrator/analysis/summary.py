@@ -52,7 +52,8 @@ def compare(
     for run in table.to_pylist():
         if run["state"] != "superseded":
             by_cell.setdefault(run["cell_id"], []).append(run)
-    cells = expected if expected is not None else [_expected_from(runs) for runs in by_cell.values()]
+    found = {cell_id: _expected_from(runs) for cell_id, runs in by_cell.items()}
+    cells = [_known(cell, found) for cell in expected] if expected is not None else list(found.values())
     rows = [_row(cell, by_cell.get(cell.cell_id or "", []), name, score_of, chosen_by or name) for cell in cells]
     rows = [with_gains(row, rows) for row in rows]
     winners = {id(row) for row in chosen(rows)}
@@ -85,17 +86,21 @@ def comparison_data(rows: Sequence[ComparisonRow]) -> dict[str, Any]:
     }
 
 
-def _row_data(row: ComparisonRow) -> Any:
-    title, details = strategy_words(row)
-    return _plain(asdict(row) | {"title": title, "details": details})
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+def _known(cell: ExpectedCell, found: Mapping[str, ExpectedCell]) -> ExpectedCell:
+    """A cell whose data set is not prepared here has no id; its runs, made elsewhere, are known by its factors."""
+    if cell.cell_id is not None:
+        return cell
+    names = ("strategy", "dataset", "label_budget", "split", "selection")
+    same = [i for i, other in found.items() if all(getattr(other, name) == getattr(cell, name) for name in names)]
+    return replace(cell, cell_id=same[0]) if len(same) == 1 else cell
 
 
 def _expected_from(runs: Sequence[Mapping[str, Any]]) -> ExpectedCell:

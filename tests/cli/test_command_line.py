@@ -29,6 +29,8 @@ FLAGS = {
     "gc": "--apply --cache --data-root --debug --grid --json --log-days --logs --models --out --plugin --tracking-uri "
     "--unknown OVERRIDES",
     "doctor": "--data-root --debug --deep --grid --json --out --plugin --tracking-uri OVERRIDES",
+    "rescore": "--by-class --by-unit --data-root --debug --grid --json --metric --metric-file --out --plugin "
+    "--tracking-uri --write OVERRIDES",
     "ui": "--data-root --debug --grid --out --plugin --port --tracking-uri OVERRIDES",
     "data list": "--data-root --debug --json",
     "data info": "--data-root --debug --json NAME",
