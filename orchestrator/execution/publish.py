@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import tempfile
@@ -13,7 +12,8 @@ from typing import Any
 
 from orchestrator.execution import checkpoints
 from orchestrator.execution.cell_state import SELECTION
-from orchestrator.execution.saved_model import CONFIG, FOLDER
+from orchestrator.execution.model_files import CONFIG, example_of, read_facts
+from orchestrator.execution.saved_model import FOLDER
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import PlannedCell
@@ -77,7 +77,7 @@ def make_mlflow_model(folder: Path, destination: Path) -> None:
 
     import orchestrator
 
-    facts = json.loads((folder / CONFIG).read_text())
+    facts = read_facts(folder)
     bands = int(facts["num_bands"])
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype("float32"), (-1, -1, bands))]),
@@ -86,7 +86,7 @@ def make_mlflow_model(folder: Path, destination: Path) -> None:
     shutil.rmtree(destination, ignore_errors=True)
     # It says for every model that it looks at the example; the sweep's terminal is for the sweep.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
-    example = np.zeros((8, 8, bands), dtype=np.float32)
+    example, _ = example_of(folder)
     mlflow.pyfunc.save_model(
         str(destination),
         input_example=example,

@@ -17,12 +17,15 @@ from orchestrator.datasets.statistics import BandStatistics, band_statistics, no
 from orchestrator.datasets.store import PreparedDataset, open_prepared
 from orchestrator.datasets.tasks import Task, draw_task
 from orchestrator.errors import DataError
+from orchestrator.execution.model_files import EXAMPLE_SIDE_PX
 from orchestrator.execution.streams import stream_seed
 from orchestrator.plan.run_spec import RunSpec
 
 IGNORED = -1
-EVALUATION_TILE_PX = 512
+EVALUATION_TILE_PX = 1024
 TILE_MARGIN_PX = 64
+RARE = 0.1
+"""Probability of `rare_mirror`."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,35 @@ class RunData:
             labels[at] = self.task.train_labels[image][rows, columns]
         return spectra[:, :, None, None], labels[:, None, None]
 
-    def patches(self, indices: np.ndarray, *, side: int, seed: int, flips: bool) -> tuple[np.ndarray, np.ndarray]:
+    @property
+    def labelled_images(self) -> np.ndarray:
+        """Indices of the images with training labels."""
+        return np.unique(self._samples[:, 0])
+
+    def whole(self, images: np.ndarray, *, seed: int, augmentation: str) -> tuple[np.ndarray, np.ndarray]:
+        """Whole images `[n, C, H, W]` with their training labels, padded to the largest of them.
+
+        Padding is 0 and has no label; pixels that training must not see are 0.
+        """
+        generator = np.random.default_rng(seed)
+        everything = slice(None)
+        pairs = []
+        for image in images:
+            window = self.normalised(int(image), everything, everything)
+            window = window * self.task.train_visible[image][..., None]
+            pairs.append(_augmented(window, self.task.train_labels[image], generator, augmentation))
+        height, width = (max(labels.shape[axis] for _, labels in pairs) for axis in (0, 1))
+        inputs = np.zeros((len(pairs), self.prepared.facts.num_bands, height, width), dtype=np.float32)
+        targets = np.full((len(pairs), height, width), IGNORED, dtype=np.int64)
+        for number, (window, labels) in enumerate(pairs):
+            h, w = labels.shape
+            inputs[number, :, :h, :w] = window.transpose(2, 0, 1)
+            targets[number, :h, :w] = labels
+        return inputs, targets
+
+    def patches(
+        self, indices: np.ndarray, *, side: int, seed: int, augmentation: str
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Patches `[n, C, side, side]` around training samples, with every training label that lies in them.
 
         The sample's place in its patch is drawn at random; pixels that training must not see are 0.
@@ -117,8 +148,7 @@ class RunData:
             window = self.normalised(int(image), rows, columns)
             window = window * self.task.train_visible[image][rows, columns, None]
             labels = self.task.train_labels[image][rows, columns]
-            if flips:
-                window, labels = _flip(window, labels, generator)
+            window, labels = _augmented(window, labels, generator, augmentation)
             inputs.append(np.ascontiguousarray(window.transpose(2, 0, 1), dtype=np.float32))
             targets.append(np.ascontiguousarray(labels, dtype=np.int64))
         return np.stack(inputs), np.stack(targets)
@@ -138,6 +168,12 @@ class RunData:
             raw = self.prepared.images[image].cube_HWC[at[:, 1], at[:, 2]]
             parts.append(normalise(raw[None], self.statistics, self.mode, self.scale)[0])
         return np.concatenate(parts)
+
+    def example(self) -> np.ndarray:
+        """A few pixels around the first training sample `[h, w, C]`, in stored numbers; nodata pixels are 0."""
+        image, row, column = (int(value) for value in self._samples[0])
+        top, left = max(0, row - EXAMPLE_SIDE_PX // 2), max(0, column - EXAMPLE_SIDE_PX // 2)
+        return self.prepared.images[image].cube_HWC[top : top + EXAMPLE_SIDE_PX, left : left + EXAMPLE_SIDE_PX]
 
     def largest_patch(self, wanted: int) -> int:
         """`wanted`, cut to the smallest image."""
@@ -178,7 +214,13 @@ def _corner(generator: np.random.Generator, centre: int, side: int, size: int) -
     return int(generator.integers(low, max(low, high) + 1))
 
 
-def _flip(window: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _augmented(
+    window: np.ndarray, labels: np.ndarray, generator: np.random.Generator, augmentation: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if augmentation == "none":
+        return window, labels
+    if augmentation == "rare_mirror":
+        return (window[:, ::-1], labels[:, ::-1]) if generator.random() < RARE else (window, labels)
     turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
     window, labels = np.rot90(window, turns), np.rot90(labels, turns)
     return (window[:, ::-1], labels[:, ::-1]) if mirrored else (window, labels)
@@ -215,4 +257,5 @@ def model_facts(data: RunData, spec: RunSpec) -> dict[str, Any]:
         "statistics": {
             name: getattr(data.statistics, name).tolist() for name in ("mean_C", "std_C", "minimum_C", "maximum_C")
         },
+        "example_HWC": data.example(),
     }
