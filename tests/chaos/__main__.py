@@ -55,8 +55,8 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of kinds, moments and targets (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=45, help="limit of the shaken sweep (default: %(default)s)")
     parser.add_argument("--groups", type=int, default=2, help="worker groups (default: %(default)s)")
-    parser.add_argument("--world-size", type=int, default=2, choices=(1, 2), help="workers a group (default: 2)")
-    parser.add_argument("--steps", type=int, default=200, help="optimiser steps a run (default: %(default)s)")
+    parser.add_argument("--world-size", type=int, default=1, choices=(1, 2), help="workers a group (default: 1)")
+    parser.add_argument("--steps", type=int, default=240, help="optimiser steps a run (default: %(default)s)")
     parser.add_argument("--kinds", type=_kinds, default=list(KINDS), help=f"default: {','.join(KINDS)}")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep both sweeps here; an undisturbed one is used again"
