@@ -29,6 +29,8 @@ class RescoredCell:
 
     row: ComparisonRow
     """Its factors and state, with the first of the scores."""
+    is_asked: bool
+    """Whether the grid asks for it as it stands now; else its runs are of another setting or version."""
     scores: Mapping[str, ComparisonRow]
     """By metric: mean, spread and values by seed; the mean is None where the cell is not complete."""
     units: Mapping[str, UnitScores] = field(default_factory=dict)
@@ -50,22 +52,25 @@ def rescore_table(
     Args:
         table: from `results_table`.
         scorers: at least one.
-        expected: the cells of the plan, see `summary.compare`.
+        expected: the cells of the plan, see `summary.compare`; cells that only the ledger knows follow.
         chosen_by: the validation score that marks the best strategy.
         by_unit: also score image by image or block by block, with bootstrap intervals.
 
     Raises:
         ConfigError: a user's metric failed.
     """
-    by_metric = {s.name: compare(table, metric=s, expected=expected, chosen_by=chosen_by) for s in scorers}
+    asked = None if expected is None else len(expected)
+    options: dict[str, Any] = {"expected": expected, "chosen_by": chosen_by, "with_earlier": True}
+    by_metric = {scorer.name: compare(table, metric=scorer, **options) for scorer in scorers}
     finals = finals_by_cell(table)
     cells = []
-    for rows in zip(*by_metric.values(), strict=True):
+    for place, rows in enumerate(zip(*by_metric.values(), strict=True)):
         of_cell = finals.get(rows[0].cell_id or "", [])
         is_complete = any(row.mean is not None for row in rows)
         cells.append(
             RescoredCell(
                 row=rows[0],
+                is_asked=asked is None or place < asked,
                 scores=dict(zip(by_metric, rows, strict=True)),
                 units={s.name: unit_scores(of_cell, s) for s in scorers} if by_unit and is_complete else {},
                 classes=_class_scores(of_cell) if is_complete else {},
@@ -113,6 +118,7 @@ def _cell_to_data(cell: RescoredCell) -> dict[str, Any]:
         "state": row.state,
         "reason": row.reason,
         "chosen": row.chosen,
+        "asked": cell.is_asked,
         "seeds_expected": row.seeds_expected,
         "scores": scores,
         "classes": {name: dict(values) for name, values in cell.classes.items()},
@@ -182,7 +188,8 @@ def _heading(table: Table, group: tuple[str, str]) -> None:
 
 
 def _name(cell: RescoredCell) -> Text:
-    return Text(f"{cell.row.strategy} *" if cell.row.chosen else cell.row.strategy)
+    mark = " *" if cell.row.chosen else ""
+    return Text(f"{cell.row.strategy}{mark}{'' if cell.is_asked else ' (earlier)'}")
 
 
 def _number(cell: RescoredCell, mean: float | None, spread: float | None) -> str:

@@ -32,6 +32,7 @@ def compare(
     metric: str | Scorer = "miou",
     expected: Sequence[ExpectedCell] | None = None,
     chosen_by: str | None = None,
+    with_earlier: bool = False,
 ) -> list[ComparisonRow]:
     """The comparison by strategy, data set and label budget.
 
@@ -41,6 +42,7 @@ def compare(
             `rescore --write` stored; or a scorer of confusion matrices.
         expected: the cells of the plan; those without runs are listed with the reason, and runs of other cells are
             left out. None = every cell in the table, complete where it has a final run and none that failed.
+        with_earlier: list cells with runs that the plan does not ask for, too, after all others.
         chosen_by: the validation score that marks the best strategy; None = `metric`, where validation has it.
 
     Raises:
@@ -53,10 +55,13 @@ def compare(
         if run["state"] != "superseded":
             by_cell.setdefault(run["cell_id"], []).append(run)
     found = {cell_id: _expected_from(runs) for cell_id, runs in by_cell.items()}
-    cells = [_known(cell, found) for cell in expected] if expected is not None else list(found.values())
+    cells = [_known(cell, found) for cell in expected or ()]
+    if expected is None or with_earlier:
+        known = {cell.cell_id for cell in cells}
+        cells += [cell for cell_id, cell in found.items() if cell_id not in known]
     rows = [_row(cell, by_cell.get(cell.cell_id or "", []), name, score_of, chosen_by or name) for cell in cells]
     rows = [with_gains(row, rows) for row in rows]
-    winners = {id(row) for row in chosen(rows)}
+    winners = {id(row) for row in chosen(rows if expected is None else rows[: len(expected)])}
     return [replace(row, chosen=id(row) in winners) for row in rows]
 
 

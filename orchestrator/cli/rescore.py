@@ -97,7 +97,9 @@ def _print(
         )
     for cell in (cell for cell in cells if by_class and cell.classes):
         out.print(classes_table(cell))
-    out.print("± is the sample standard deviation over seeds. * chosen on validation labels.", style="dim")
+    earlier = " (earlier): runs of a setting or version that the grid does not ask for now."
+    said = "± is the sample standard deviation over seeds. * chosen on validation labels."
+    out.print(said + ("" if all(cell.is_asked for cell in cells) else earlier), style="dim")
     if written:
         out.print(
             f"{written.added} scores were added to the runs, {written.kept} were there; "
