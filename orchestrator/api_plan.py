@@ -15,9 +15,9 @@ from orchestrator.errors import ConfigError
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
-from orchestrator.plan.expand import expand
+from orchestrator.plan.expand import ExpandedCell, expand
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
-from orchestrator.plan.make_plan import make_plan
+from orchestrator.plan.make_plan import make_plan, pattern_names
 from orchestrator.plan.planned import Plan
 from orchestrator.plan.provenance import used_pretraining
 from strategies.backbones._weights import locate
@@ -56,7 +56,8 @@ def view_sweep(
     """
     folder = sweep_root / grid.name
     datasets = _dataset_statuses(grid, locations)
-    weights = _weights_statuses(grid, datasets, locations)
+    expanded = expand(grid, pattern_names(datasets))
+    weights = _weights_statuses(expanded, locations)
     records = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="read").cells()
     slots = {cell_id: {name: slot.state for name, slot in r.slots.items()} for cell_id, r in records.items()}
     plan = make_plan(
@@ -67,6 +68,7 @@ def view_sweep(
         measured_s=measured_step_s(records.values()),
         # the CPUs of a cluster that is joined are not known before it is joined
         cpus=None if os.environ.get("RAY_ADDRESS") else os.cpu_count(),
+        expanded=expanded,
     )
     return SweepView(plan=plan, records=records, folder=folder)
 
@@ -129,12 +131,11 @@ def _refuse_twins(found: Mapping[str, DatasetStatus]) -> None:
             )
 
 
-def _weights_statuses(
-    grid: GridConfig, datasets: Mapping[str, DatasetStatus], locations: DataLocations
-) -> dict[str, WeightsStatus]:
+def _weights_statuses(expanded: Iterable[ExpandedCell], locations: DataLocations) -> dict[str, WeightsStatus]:
     names = set()
-    for expanded in expand(grid, [name for name in datasets if datasets[name].facts.name == name]):
-        pretraining = used_pretraining(instantiate(expanded.cell.strategy))
+    # the fields decide whether pretrained weights are used, and cells share their strategy's
+    for choice in {id(one.cell.strategy): one.cell.strategy for one in expanded}.values():
+        pretraining = used_pretraining(instantiate(choice))
         if pretraining is not None:
             names.add(pretraining.weights)
     return {name: weights_status(name, locations) for name in sorted(names)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
 
 from strategies._checks import StrategyError as StrategyError
@@ -194,7 +195,8 @@ class Estimator(Protocol):
         """Class index of each row."""
 
 
-def _field_types(strategy: Any) -> dict[str, Any]:
+@cache
+def _field_types(strategy: type[Strategy]) -> dict[str, Any]:
     hints = get_type_hints(strategy)
     return {f.name: hints[f.name] for f in fields(strategy)}
 

@@ -58,6 +58,9 @@ def get_strategy(name: str) -> type[Strategy]:
         UnknownStrategyError: no module, entry point or plugin has this name.
         StrategyError: the module is there but does not define a `STRATEGY`.
     """
+    loaded_module = _loaded(name)
+    if loaded_module is not None:
+        return _strategy_of(loaded_module, name)
     if name in _packaged():
         module = importlib.import_module("strategies." + name.replace("/", "."))
         return _strategy_of(module, name)
@@ -128,6 +131,14 @@ def load_plugin(path: str | Path) -> str:
             f"plugin {str(path)!r} cannot be imported: {type(error).__name__}: {error}; mend the file"
         ) from error
     return name
+
+
+def _loaded(name: str) -> ModuleType | None:
+    """The module of a packaged strategy that was imported before: a large grid asks for it thousands of times."""
+    family, _, own = name.partition("/")
+    if family not in FAMILIES or not own or own.startswith("_"):
+        return None
+    return sys.modules.get(f"strategies.{family}.{own}")
 
 
 def _packaged() -> tuple[str, ...]:

@@ -9,12 +9,16 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from orchestrator.cli.options import json_option, sweep_options, sweep_request
 from orchestrator.cli.printing import console, duration, print_json, styled, table
+from orchestrator.cli.same_command import same_sweep
 from orchestrator.errors import FeasibilityError
 from orchestrator.plan.export import plan_to_data
 from orchestrator.plan.planned import CELL_STATES, Plan, PlannedCell
+
+MOST_CELLS = 500
 
 
 @click.command(
@@ -24,8 +28,9 @@ Examples:
   hsfm-sweep plan --grid full --json | jq '.cells[] | select(.state == "blocked") | .reason'"""
 )
 @sweep_options
+@click.option("--all", "everything", is_flag=True, help=f"Every cell; else more than {MOST_CELLS} are grouped.")
 @json_option
-def plan(as_json: bool, **options: Any) -> int:
+def plan(as_json: bool, everything: bool, **options: Any) -> int:
     """Show every cell, its state and the reason, its runs, and the estimated device time and disk. Starts nothing.
 
     A cell is done, partial, missing (will run), blocked (data or weights are absent, or the strategy cannot take the
@@ -39,16 +44,28 @@ def plan(as_json: bool, **options: Any) -> int:
     if as_json:
         print_json(plan_to_data(made))
     else:
-        print_plan(made, console())
+        most = None if everything else MOST_CELLS
+        print_plan(made, console(), most_cells=most, show_all=same_sweep("plan", options, "--all"))
     if not made.is_feasible:
         raise FeasibilityError(made.feasibility)
     return 0
 
 
-def print_plan(made: Plan, out: Console) -> None:
-    """The plan as a table, and below it what needs attention."""
+def print_plan(made: Plan, out: Console, *, most_cells: int | None, show_all: str) -> None:
+    """The plan as a table, and below it what needs attention; more than `most_cells` cells are grouped."""
+    if most_cells is None or len(made.cells) <= most_cells:
+        out.print(_cells(made.cells))
+    else:
+        out.print(_groups(made.cells))
+        out.print(f"{len(made.cells)} cells, grouped; one by one: {escape(show_all)}")
+    _print_remedies([cell for cell in made.cells if cell.remedy and cell.state in ("blocked", "failed")], out)
+    _print_notes(made.cells, out)
+    _print_totals(made, out)
+
+
+def _cells(planned_cells: Sequence[PlannedCell]) -> Table:
     cells = table("strategy", "data set", "labels", "state", ">runs", ">device", "transfer", "why")
-    for planned in made.cells:
+    for planned in planned_cells:
         optional = " (optional)" if planned.optional else ""
         cells.add_row(
             escape(planned.cell.strategy.label),
@@ -60,10 +77,35 @@ def print_plan(made: Plan, out: Console) -> None:
             planned.transfer,
             escape(planned.reason),
         )
-    out.print(cells)
-    _print_remedies([cell for cell in made.cells if cell.remedy and cell.state in ("blocked", "failed")], out)
-    _print_notes(made.cells, out)
-    _print_totals(made, out)
+    return cells
+
+
+def _groups(planned_cells: Sequence[PlannedCell]) -> Table:
+    """Cells that differ in further fields and label budgets only, counted together."""
+    groups: dict[tuple[str, ...], list[PlannedCell]] = {}
+    for planned in planned_cells:
+        choice = planned.cell.strategy
+        regime, init = (str(choice.fields.get(name, "")) for name in ("regime", "init"))
+        key = (choice.name, regime, init, planned.cell.dataset, planned.state, planned.transfer, planned.reason)
+        groups.setdefault(key, []).append(planned)
+    rows = table(
+        "strategy", "regime", "init", "data set", ">cells", ">budgets", "state", ">runs", ">device", "transfer", "why"
+    )
+    for (name, regime, init, dataset, state, transfer, reason), cells in groups.items():
+        rows.add_row(
+            escape(name),
+            regime,
+            init,
+            escape(dataset),
+            str(len(cells)),
+            str(len({cell.cell.label_budget for cell in cells})),
+            styled(state),
+            f"{sum(cell.runs_done for cell in cells)}/{sum(cell.runs_total for cell in cells)}",
+            f"{'' if all(cell.is_measured for cell in cells) else '~'}{duration(sum(c.device_s for c in cells))}",
+            transfer,
+            escape(reason),
+        )
+    return rows
 
 
 def _print_remedies(cells: Sequence[PlannedCell], out: Console) -> None:

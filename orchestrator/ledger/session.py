@@ -81,6 +81,11 @@ class Ledger(Reporting):
         """Why MLflow cannot be written just now; "" while it can."""
         return self._driving.writer.away if self._driving else ""
 
+    @property
+    def waiting(self) -> int:
+        """Events that are safe on the local disk and not told to MLflow yet."""
+        return self._driving.spool.waiting if self._driving else 0
+
     def reader(self) -> MlflowStore | None:
         """MLflow's client, opened when first needed; None where the sweep does not exist."""
         if self._store is None and (self.location.database is None or self.location.database.exists()):

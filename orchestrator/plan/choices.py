@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import replace
+from functools import cache
 from typing import Any, get_type_hints
 
 from orchestrator.errors import ConfigError, unknown
@@ -67,7 +68,7 @@ def controls_of(choice: StrategyChoice) -> Iterator[StrategyChoice]:
         values = {**choice.fields, "init": "random", "regime": regime}
         # what this regime does not use (a rank of LoRA under full) must not make two controls of one
         unused = set(kind.search_space) - set(_build(choice.name, values).space())
-        defaults = field_values(kind())
+        defaults = _defaults(kind)
         values |= {key: defaults[key] for key in unused}
         fixed = tuple(key for key in choice.fixed if key not in unused)
         label = _label(choice.name, values, fixed)
@@ -113,8 +114,8 @@ def strategy_class(name: str) -> type[Strategy]:
 
 def _choose(name: str, given: Mapping[str, Any]) -> StrategyChoice:
     kind = strategy_class(name)
-    known = [f.name for f in dataclass_fields(kind)]
-    hints = get_type_hints(kind)
+    hints = _field_types(kind)
+    known = list(hints)
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in known:
@@ -132,6 +133,20 @@ def _choose(name: str, given: Mapping[str, Any]) -> StrategyChoice:
     return StrategyChoice(name=name, label=_label(name, resolved, fixed), fields=resolved, fixed=fixed)
 
 
+# `kind` is a type[Strategy] below; mypy takes the class of a dataclass for unhashable
+@cache
+def _field_types(kind: Any) -> Mapping[str, Any]:
+    """The declared type of each field."""
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclass_fields(kind)}
+
+
+@cache
+def _defaults(kind: Any) -> Mapping[str, Any]:
+    """Every field's default, resolved; a large grid asks for them thousands of times."""
+    return field_values(kind())
+
+
 def _build(name: str, values: Mapping[str, Any]) -> Strategy:
     try:
         return strategy_class(name)(**values)
@@ -142,7 +157,7 @@ def _build(name: str, values: Mapping[str, Any]) -> Strategy:
 def _label(name: str, resolved: Mapping[str, Any], fixed: Sequence[str]) -> str:
     """A pure function of the resolved fields, so that one strategy has one label in every grid."""
     kind = strategy_class(name)
-    defaults = field_values(kind())
+    defaults = _defaults(kind)
     shown = {key for key, value in resolved.items() if canonical(value) != canonical(defaults[key])} | set(fixed)
     if len(kind.regimes) > 1:
         shown.add("regime")

@@ -14,6 +14,9 @@ from orchestrator.plan.cells import Cell, LabelBudget, StrategyChoice
 from orchestrator.plan.choices import WILDCARDS, controls_of, parse_entry
 from orchestrator.plan.run_spec import content_hash
 
+CellIdentity = tuple[str, str, LabelBudget]
+"""What makes two mentions of a cell one: the strategy with its fields, the data set, the label budget."""
+
 
 class ExpandedCell(NamedTuple):
     """A cell of the grid with what its block says about it."""
@@ -38,15 +41,15 @@ def expand(grid: GridConfig, known_datasets: Sequence[str] = ()) -> tuple[Expand
         ConfigError: unknown strategy or field, a label budget that is not allowed, or one cell with two
             different training settings.
     """
-    cells: dict[str, ExpandedCell] = {}
+    cells: dict[CellIdentity, ExpandedCell] = {}
     for number, (axes, optional, train) in enumerate(_blocks(grid)):
         budgets = [LabelBudget.parse(value) for value in axes["label_budgets"]]
         choices = _with_controls(axes["strategies"], controls=grid.controls)
         for dataset in _datasets(axes["datasets"], known_datasets):
-            for choice in choices:
+            for identity, choice in choices.items():
                 for budget in budgets:
                     cell = Cell(strategy=choice, dataset=dataset, label_budget=budget)
-                    _add(cells, ExpandedCell(cell, optional, train), number)
+                    _add(cells, (identity, dataset, budget), ExpandedCell(cell, optional, train), number)
     return tuple(cells.values())
 
 
@@ -61,8 +64,8 @@ def _axes(owner: Any) -> Mapping[str, Any]:
     return {name: getattr(owner, name) for name in ("strategies", "datasets", "label_budgets")}
 
 
-def _with_controls(entries: Sequence[Any], *, controls: bool) -> list[StrategyChoice]:
-    """Strategies in the order of the grid, each followed by its controls, without duplicates."""
+def _with_controls(entries: Sequence[Any], *, controls: bool) -> dict[str, StrategyChoice]:
+    """Strategies by identity in the order of the grid, each followed by its controls, without duplicates."""
     found: dict[str, StrategyChoice] = {}
     for entry in entries:
         for choice in parse_entry(entry):
@@ -71,8 +74,8 @@ def _with_controls(entries: Sequence[Any], *, controls: bool) -> list[StrategyCh
                 first = found.get(identity, one)
                 # dict.fromkeys keeps the order of the grid and drops repeats
                 names = tuple(dict.fromkeys((*first.control_of, *one.control_of)))
-                found[identity] = replace(first, control_of=names)
-    return list(found.values())
+                found[identity] = first if names == first.control_of else replace(first, control_of=names)
+    return found
 
 
 def _datasets(entries: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -88,12 +91,8 @@ def _datasets(entries: Sequence[str], known: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _add(cells: dict[str, ExpandedCell], new: ExpandedCell, block: int) -> None:
+def _add(cells: dict[CellIdentity, ExpandedCell], identity: CellIdentity, new: ExpandedCell, block: int) -> None:
     cell = new.cell
-    budget = cell.label_budget
-    identity = content_hash(
-        [_identity(cell.strategy), cell.dataset, budget.kind, budget.value, budget.sampler],
-    )
     old = cells.get(identity)
     if old is None:
         cells[identity] = new

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from typing import Any
 
 from orchestrator.config import GridConfig
 from orchestrator.errors import ConfigError
@@ -36,6 +37,7 @@ def make_plan(
     measured_s: Mapping[str, float] | None = None,
     *,
     cpus: int | None = None,
+    expanded: Sequence[ExpandedCell] | None = None,
 ) -> Plan:
     """The plan of a grid.
 
@@ -47,13 +49,18 @@ def make_plan(
         groups: worker groups to assume; None = as many as the grid asks for or `cpus` hold.
         measured_s: wall-clock seconds of one optimiser step, by cell id or strategy name.
         cpus: CPUs of the machine; None where the cluster is not known yet.
+        expanded: `expand(grid, ...)` where the caller has it already.
 
     Raises:
         ConfigError: an unknown strategy or field, or a label budget or selection that is not allowed.
     """
+    if expanded is None:
+        expanded = expand(grid, pattern_names(dataset_status))
+    strategies = {id(one.cell.strategy): one.cell.strategy for one in expanded}
+    made = {number: instantiate(choice) for number, choice in strategies.items()}
     cells = [
-        _plan_cell(grid, expanded, dataset_status, weights_status, records, measured_s or {})
-        for expanded in expand(grid, [name for name in dataset_status if name == dataset_status[name].facts.name])
+        _plan_cell(grid, one, made[id(one.cell.strategy)], dataset_status, weights_status, records, measured_s or {})
+        for one in expanded
     ]
     _refuse_equal_cells(cells)
     is_feasible, text = feasibility(grid, cpus)
@@ -72,19 +79,24 @@ def make_plan(
     )
 
 
+def pattern_names(dataset_status: Mapping[str, DatasetStatus]) -> list[str]:
+    """The data sets that a pattern in the grid can mean: those known by their own name."""
+    return [name for name, found in dataset_status.items() if name == found.facts.name]
+
+
 def _refuse_equal_cells(cells: Sequence[PlannedCell]) -> None:
     """Two names for the same runs would fight over them in the ledger.
 
     Raises:
         ConfigError: two entries of the grid resolve to the same trainings.
     """
-    seen: dict[str, PlannedCell] = {}
+    strategies = {id(planned.cell.strategy): planned.cell.strategy for planned in cells}
+    fields = {number: content_hash([choice.name, choice.fields]) for number, choice in strategies.items()}
+    seen: dict[tuple[Any, ...], PlannedCell] = {}
     for planned in cells:
         cell = planned.cell
-        budget = asdict(cell.label_budget)
-        runs = content_hash(
-            [cell.strategy.name, cell.strategy.fields, cell.dataset, budget, planned.train, planned.split]
-        )
+        train = tuple(sorted(planned.train.items()))
+        runs = (fields[id(cell.strategy)], cell.dataset, cell.label_budget, train, planned.split)
         other = seen.setdefault(runs, planned)
         if other is not planned:
             raise ConfigError(
@@ -96,13 +108,13 @@ def _refuse_equal_cells(cells: Sequence[PlannedCell]) -> None:
 def _plan_cell(
     grid: GridConfig,
     expanded: ExpandedCell,
+    strategy: Strategy,
     dataset_status: Mapping[str, DatasetStatus],
     weights_status: Mapping[str, WeightsStatus],
     records: Mapping[str, Slots],
     measured_s: Mapping[str, float],
 ) -> PlannedCell:
     cell = expanded.cell
-    strategy = instantiate(cell.strategy)
     status = dataset_status[cell.dataset]
     pretraining = used_pretraining(strategy)
     weights = weights_status[pretraining.weights] if pretraining else None

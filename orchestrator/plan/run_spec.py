@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from orchestrator.plan.cells import LabelBudget
@@ -75,13 +75,17 @@ class RunSpec:
     depends_on: tuple[str, ...] = ()
     """Keys of pretrain or features runs that this one builds on."""
 
+    def plain(self) -> dict[str, Any]:
+        """All fields as plain data; nested values are shared, not copied."""
+        return {**vars(self), "label_budget": dict(vars(self.label_budget))}
+
     @property
     def key(self) -> str:
-        return content_hash(asdict(self))
+        return content_hash(self.plain())
 
     def to_json(self) -> dict[str, Any]:
         """Plain data that `from_json` turns back into an equal spec."""
-        return canonical(asdict(self))
+        return canonical(self.plain())
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunSpec:

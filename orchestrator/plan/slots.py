@@ -107,17 +107,17 @@ def cell_identity(template: RunSpec, search: SearchConfig, space: Mapping[str, D
 
     Not in it: folds, seeds, and how many trials or seeds there are, so that more of them extend the same cell.
     """
-    shared = asdict(template)
+    shared = template.plain()
     for name in ("stage", "fold", "seed", "subset_seed"):
         del shared[name]
     chosen: dict[str, Any] = {}
     if trials:
-        chosen = asdict(search)
+        chosen = dict(vars(search))
         del chosen["trials"]
         del chosen["selection"]  # in the template, resolved
         if search.stopping == "none":
             del chosen["rungs"], chosen["reduction"]
-        chosen["space"] = {name: [type(d).__name__, asdict(d)] for name, d in space.items()}
+        chosen["space"] = {name: [type(d).__name__, vars(d)] for name, d in space.items()}
     return content_hash({"runs": shared, "search": chosen})
 
 
