@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
 
 from strategies._checks import StrategyError as StrategyError
@@ -123,7 +122,7 @@ class Strategy:
             StrategyError: a choice that is not offered, a number that is not finite, or a regime or initialisation
                 that this strategy does not have.
         """
-        for name, hint in _field_types(type(self)).items():
+        for name, hint in field_types(type(self)).items():
             check_value(type(self).__name__, name, getattr(self, name), hint)
         if self.regime not in self.regimes:
             raise StrategyError(
@@ -195,10 +194,23 @@ class Estimator(Protocol):
         """Class index of each row."""
 
 
-@cache
-def _field_types(strategy: type[Strategy]) -> dict[str, Any]:
-    hints = get_type_hints(strategy)
-    return {f.name: hints[f.name] for f in fields(strategy)}
+_types: dict[type[Strategy], dict[str, Any]] = {}
+_defaults: dict[type[Strategy], dict[str, Any]] = {}
+
+
+def field_types(kind: type[Strategy]) -> Mapping[str, Any]:
+    """The declared type of each field; worked out once a class, since a large grid asks thousands of times."""
+    if kind not in _types:
+        hints = get_type_hints(kind)
+        _types[kind] = {f.name: hints[f.name] for f in fields(kind)}
+    return _types[kind]
+
+
+def default_values(kind: type[Strategy]) -> Mapping[str, Any]:
+    """Every field with its default, resolved; worked out once a class."""
+    if kind not in _defaults:
+        _defaults[kind] = field_values(kind())
+    return _defaults[kind]
 
 
 def field_values(strategy: Strategy) -> dict[str, Any]:

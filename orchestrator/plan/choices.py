@@ -5,16 +5,14 @@ from __future__ import annotations
 import fnmatch
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields as dataclass_fields
 from dataclasses import replace
-from functools import cache
-from typing import Any, get_type_hints
+from typing import Any
 
 from orchestrator.errors import ConfigError, unknown
 from orchestrator.plan.cells import StrategyChoice
 from orchestrator.plan.field_types import coerce
 from orchestrator.plan.run_spec import canonical
-from strategies._base import Strategy, StrategyError, field_values
+from strategies._base import Strategy, StrategyError, default_values, field_types, field_values
 from strategies.registry import PLUGIN_FAMILY, UnknownStrategyError, get_strategy, list_strategies
 
 WILDCARDS = frozenset("*?")
@@ -68,7 +66,7 @@ def controls_of(choice: StrategyChoice) -> Iterator[StrategyChoice]:
         values = {**choice.fields, "init": "random", "regime": regime}
         # what this regime does not use (a rank of LoRA under full) must not make two controls of one
         unused = set(kind.search_space) - set(_build(choice.name, values).space())
-        defaults = _defaults(kind)
+        defaults = default_values(kind)
         values |= {key: defaults[key] for key in unused}
         fixed = tuple(key for key in choice.fixed if key not in unused)
         label = _label(choice.name, values, fixed)
@@ -114,7 +112,7 @@ def strategy_class(name: str) -> type[Strategy]:
 
 def _choose(name: str, given: Mapping[str, Any]) -> StrategyChoice:
     kind = strategy_class(name)
-    hints = _field_types(kind)
+    hints = field_types(kind)
     known = list(hints)
     values: dict[str, Any] = {}
     for key, value in given.items():
@@ -133,20 +131,6 @@ def _choose(name: str, given: Mapping[str, Any]) -> StrategyChoice:
     return StrategyChoice(name=name, label=_label(name, resolved, fixed), fields=resolved, fixed=fixed)
 
 
-# `kind` is a type[Strategy] below; mypy takes the class of a dataclass for unhashable
-@cache
-def _field_types(kind: Any) -> Mapping[str, Any]:
-    """The declared type of each field."""
-    hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclass_fields(kind)}
-
-
-@cache
-def _defaults(kind: Any) -> Mapping[str, Any]:
-    """Every field's default, resolved; a large grid asks for them thousands of times."""
-    return field_values(kind())
-
-
 def _build(name: str, values: Mapping[str, Any]) -> Strategy:
     try:
         return strategy_class(name)(**values)
@@ -157,7 +141,7 @@ def _build(name: str, values: Mapping[str, Any]) -> Strategy:
 def _label(name: str, resolved: Mapping[str, Any], fixed: Sequence[str]) -> str:
     """A pure function of the resolved fields, so that one strategy has one label in every grid."""
     kind = strategy_class(name)
-    defaults = _defaults(kind)
+    defaults = default_values(kind)
     shown = {key for key, value in resolved.items() if canonical(value) != canonical(defaults[key])} | set(fixed)
     if len(kind.regimes) > 1:
         shown.add("regime")
