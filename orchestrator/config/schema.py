@@ -16,30 +16,38 @@ class TrainConfig:
 
     steps: int = 400
     """Optimiser steps of one training, the same at every label budget."""
+    epochs: int = 0
+    """Passes over the labelled training images instead of `steps` (image sets only); 0 = use steps."""
     batch_size: int = 8
     """Patches a step, over all workers, for strategies that look at a neighbourhood."""
     pixel_batch_size: int = 128
     """Labelled pixels a step, over all workers, for strategies that look at one pixel at a time."""
     patch_size: int = 64
-    """Side of a training patch, in pixels (cut to the image where the image is smaller)."""
+    """Side of a training patch, in pixels (cut to the image where the image is smaller); 0 = whole images."""
     evaluations: int = 4
     """Evenly spaced evaluations on validation labels, the last one after the last step; checkpoints fall here."""
+    early_stopping: int = 0
+    """Evaluations in a row without a better validation score after which training ends; 0 = never."""
     weight_decay: float = 0.01
     """AdamW's decoupled weight decay."""
     warmup_fraction: float = 0.05
-    """Share of the steps with a linearly rising learning rate; a cosine to zero follows."""
+    """Share of the steps with a linearly rising learning rate."""
+    schedule: str = "cosine"
+    """Learning rate after the warm-up: cosine (to zero) or constant."""
     gradient_clip_norm: float = 1.0
     """Largest gradient norm; 0 switches clipping off."""
     loss: str = "cross_entropy"
-    """Training loss: cross_entropy (mean over labelled pixels of all workers) or class_balanced."""
+    """Training loss: cross_entropy or class_balanced."""
+    loss_average: str = "labelled"
+    """The loss is a mean over labelled pixels (of all workers), or over all pixels, unlabelled ones counted as 0."""
     augmentation: str = "none"
-    """none or flips (random flips and quarter turns of patches)."""
+    """none, flips (random flips and quarter turns) or rare_mirror (left-right with a probability of 0.1)."""
     normalisation: str = "per_band_zscore"
     """none, per_band_zscore, per_band_minmax or scale (divides by the data set's stated scale)."""
     normalisation_scope: str = "train"
     """Where statistics come from: train (all pixels of the training side) or scene (compatibility, flagged)."""
     precision: str = "fp32"
-    """fp32 or bf16 (autocast)."""
+    """fp32, or autocast to bf16 or fp16 (with scaled gradients)."""
     checkpoint: str = "best"
     """Which weights are scored on test: best (on validation labels, where there are any) or last."""
     world_size: int = 1

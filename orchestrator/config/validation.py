@@ -15,10 +15,12 @@ SELECTIONS = ("auto", "validation_matched", "validation_full", "held_out_shots",
 SPLITS = ("default", "block", "random")
 TRAIN_CHOICES = {
     "loss": ("cross_entropy", "class_balanced"),
-    "augmentation": ("none", "flips"),
+    "loss_average": ("labelled", "all"),
+    "augmentation": ("none", "flips", "rare_mirror"),
+    "schedule": ("cosine", "constant"),
     "normalisation": ("none", "per_band_zscore", "per_band_minmax", "scale"),
     "normalisation_scope": ("train", "scene"),
-    "precision": ("fp32", "bf16"),
+    "precision": ("fp32", "bf16", "fp16"),
     "checkpoint": ("best", "last"),
 }
 SEARCH_CHOICES = {
@@ -57,13 +59,15 @@ def validate_train(train: TrainConfig, where: str) -> None:
     Raises:
         ConfigError: a value that is out of range or unknown.
     """
-    for name in ("steps", "batch_size", "pixel_batch_size", "patch_size", "evaluations", "world_size"):
+    for name in ("steps", "batch_size", "pixel_batch_size", "evaluations", "world_size"):
         _at_least(f"{where}.{name}", getattr(train, name), 1)
+    for name in ("patch_size", "epochs", "early_stopping"):
+        _at_least(f"{where}.{name}", getattr(train, name), 0)
     _at_least(f"{where}.weight_decay", train.weight_decay, 0)
     _at_least(f"{where}.gradient_clip_norm", train.gradient_clip_norm, 0)
     if not 0 <= train.warmup_fraction < 1:
         raise _out_of_range(f"{where}.warmup_fraction", train.warmup_fraction, "a share of the steps in [0, 1)")
-    if train.evaluations > train.steps:
+    if train.evaluations > train.steps and not train.epochs:
         allowed = f"at most {where}.steps = {train.steps}"
         raise _out_of_range(f"{where}.evaluations", train.evaluations, allowed)
     for name, choices in TRAIN_CHOICES.items():

@@ -1,4 +1,4 @@
-"""The training batch of each step: pixels for strategies that look at one, patches for those that look around."""
+"""The training batch of each step: pixels for strategies that look at one, patches or images for the others."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ class Batches:
 
     def __init__(self, data: RunData, spec: RunSpec, *, is_pixelwise: bool) -> None:
         self._data, self._seed, self._is_pixelwise = data, spec.seed, is_pixelwise
-        self._flips = spec.train["augmentation"] == "flips"
-        self.patch_px = 1 if is_pixelwise else data.largest_patch(int(spec.train["patch_size"]))
+        self._augmentation = str(spec.train["augmentation"])
+        side = int(spec.train.get("patch_size", 1))
+        self._is_whole = side == 0 and not is_pixelwise
+        self.patch_px = 1 if is_pixelwise else data.largest_patch(side or max(data.prepared.facts.image_size_px))
         self._order = BatchOrder(
-            num_samples=data.num_samples,
+            num_samples=len(data.labelled_images) if self._is_whole else data.num_samples,
             batch_size=int(spec.train["batch_size"]),
             seed=stream_seed(spec.seed, "batch order"),
         )
@@ -30,5 +32,9 @@ class Batches:
             x, y = self._data.pixels(indices)
         else:
             seed = stream_seed(self._seed, "patches", step, seat.rank)
-            x, y = self._data.patches(indices, side=self.patch_px, seed=seed, flips=self._flips)
+            if self._is_whole:
+                images = self._data.labelled_images[indices]
+                x, y = self._data.whole(images, seed=seed, augmentation=self._augmentation)
+            else:
+                x, y = self._data.patches(indices, side=self.patch_px, seed=seed, augmentation=self._augmentation)
         return torch.from_numpy(x).to(seat.device), torch.from_numpy(y).to(seat.device)

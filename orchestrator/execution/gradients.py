@@ -24,15 +24,28 @@ def backward(
     seat: Seat,
     *,
     autocast: Callable[[], Any],
+    scaler: torch.amp.GradScaler,
     class_weights_K: torch.Tensor | None = None,
+    over_all_pixels: bool = False,
     parts: int = 1,
 ) -> float:
     """Add the gradients of the mean loss over the labelled pixels of all ranks; this rank's part of that loss.
 
     Scaled so that DDP's average of gradients is the gradient of the mean. In `parts` (after a run was out of memory)
     the gradients are the same but for the order of summation.
+
+    Args:
+        net: the network, in DDP where there is more than one rank.
+        x_BCHW: inputs.
+        y_BHW: class indices, -1 where there is no label.
+        seat: this rank.
+        autocast: context in which the network runs.
+        scaler: scales the loss where gradients are half precision.
+        class_weights_K: weight of each class.
+        over_all_pixels: divide by the number of all pixels, as if unlabelled ones had a loss of 0.
+        parts: number of parts that the batch is computed in.
     """
-    labelled = (y_BHW != IGNORED).sum()
+    labelled = torch.tensor(y_BHW.numel(), device=y_BHW.device) if over_all_pixels else (y_BHW != IGNORED).sum()
     if seat.world_size > 1:
         dist.all_reduce(labelled)
     pieces = list(zip(x_BCHW.chunk(parts), y_BHW.chunk(parts), strict=True))
@@ -45,7 +58,7 @@ def backward(
             with autocast():
                 loss_sum, _ = cross_entropy(net(x), y, class_weights_K=class_weights_K)
             loss = loss_sum * seat.world_size / labelled.clamp_min(1)
-            torch.autograd.backward(loss)
+            torch.autograd.backward(scaler.scale(loss))
         total += float(loss.detach())
     return total
 

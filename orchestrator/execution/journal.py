@@ -28,7 +28,7 @@ class LedgerJournal:
         provenance: Mapping[str, str],
         on_run_closed: Callable[[str, str], None],
         on_cell_closed: Housekeeping,
-        tell: Callable[[str], object] = lambda text: None,
+        tell: Callable[[str], object] = lambda _: None,
     ) -> None:
         """`tell` is given a line for the user's eyes whenever an attempt at a run fails."""
         self.ledger, self.logs, self.provenance = ledger, logs, dict(provenance)

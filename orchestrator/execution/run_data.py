@@ -131,9 +131,7 @@ class RunData:
             targets[number, :h, :w] = labels
         return inputs, targets
 
-    def patches(
-        self, indices: np.ndarray, *, side: int, seed: int, augmentation: str
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def patches(self, indices: np.ndarray, *, side: int, seed: int, augmentation: str) -> tuple[np.ndarray, np.ndarray]:
         """Patches `[n, C, side, side]` around training samples, with every training label that lies in them.
 
         The sample's place in its patch is drawn at random; pixels that training must not see are 0.

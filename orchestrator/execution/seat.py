@@ -59,11 +59,26 @@ class Progress:
     loss_sum: float = 0.0
     """Training losses since the last evaluation."""
     loss_steps: int = 0
+    fruitless: int = 0
+    """Evaluations in a row without a better validation score."""
+    is_over: bool = False
+    """Stopped early: the rest of the steps is not trained."""
+
+    def judge(self, score: float | None, model: nn.Module, *, always: bool, patience: int) -> None:
+        """Keep the weights if they are the best so far (or `always`); stop early after `patience` that are not."""
+        if always or self.best_score is None or (score is not None and score > self.best_score):
+            self.best_score, self.best_step, self.fruitless = score, self.step, 0
+            self.best_state = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
+        else:
+            self.fruitless += 1
+        self.is_over = 0 < patience <= self.fruitless
 
 
-def learning_rate_factor(step: int, steps: int, warmup_fraction: float) -> float:
-    """Linear warm-up, then a cosine to zero; `step` is 0-based."""
-    warmup = max(1, round(steps * warmup_fraction))
+def learning_rate_factor(step: int, steps: int, warmup_fraction: float, schedule: str = "cosine") -> float:
+    """Linear warm-up, then a cosine to zero or a constant; `step` is 0-based."""
+    warmup = round(steps * warmup_fraction) if schedule == "constant" else max(1, round(steps * warmup_fraction))
     if step < warmup:
         return (step + 1) / warmup
+    if schedule == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))

@@ -22,9 +22,10 @@ from orchestrator.errors import ExecutionError
 from orchestrator.execution import checkpoints, gradients
 from orchestrator.execution.batches import Batches
 from orchestrator.execution.evaluation import confusion_of_network, score_test, validation_scores
+from orchestrator.execution.optimisation import Optimisation
 from orchestrator.execution.run_data import RunData, model_facts
 from orchestrator.execution.saved_model import save_network
-from orchestrator.execution.seat import Progress, Seat, learning_rate_factor
+from orchestrator.execution.seat import Progress, Seat
 from orchestrator.execution.streams import stream_seed
 from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import evaluation_steps
@@ -57,9 +58,7 @@ class NetworkRun:
         self.micro_batches = int(job.get("micro_batches", 1))
         self.model = self._build()
         self.total_parameters, self.trained_parameters = count_parameters(self.model)
-        self.groups = strategy.parameter_groups(self.model)
-        self.base_rates = [float(g["lr"]) for g in self.groups]
-        self.optimizer = torch.optim.AdamW(self.groups, weight_decay=float(self.train["weight_decay"]))
+        self.optimisation = Optimisation(self.model, strategy.parameter_groups(self.model), self.train, seat.device)
         self.class_weights_K: torch.Tensor | None = None
         if self.train["loss"] == "class_balanced":
             self.class_weights_K = class_balanced_weights(self.data.class_counts()).to(seat.device)
@@ -83,9 +82,8 @@ class NetworkRun:
         return gradients.can_split(self.model, int(self.train["batch_size"]) // self.seat.world_size)
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.train["precision"] == "bf16":
-            return torch.autocast(self.seat.device.type, dtype=torch.bfloat16)
-        return contextlib.nullcontext()
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(str(self.train["precision"]))
+        return torch.autocast(self.seat.device.type, dtype=half) if half else contextlib.nullcontext()
 
     # ---- one segment
 
@@ -98,9 +96,9 @@ class NetworkRun:
         stops = evaluation_steps(steps, int(self.train["evaluations"]))
         until = int(self.job["until_step"])
         before = self.progress.seconds
-        while self.progress.step < until:
+        while self.progress.step < until and not self.progress.is_over:
             target = min(s for s in [*stops, until, self.progress.step + TICK_STEPS] if s > self.progress.step)
-            self._steps(net, target, steps)
+            self._steps(net, target)
             is_scored = target in stops or target == until
             if is_scored:
                 self._evaluate()
@@ -109,11 +107,11 @@ class NetworkRun:
                 return {"kind": "cancelled", "reason": reason, "step": self.progress.step}
         ended = {
             "kind": "reached",
-            "step": self.progress.step,
+            "step": until,
             "scores": dict(self.progress.scores),
             "facts": self.facts(),
         }
-        if self.spec.stage == "final" and self.progress.step >= steps:
+        if self.spec.stage == "final" and until >= steps:
             ended |= self._score_on_test()
         ended["seconds"] = before + time.perf_counter() - started
         return ended
@@ -144,7 +142,7 @@ class NetworkRun:
         kept = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         torch.manual_seed(stream_seed(self.spec.seed, "throw-away step", self.seat.rank))
         self._backward(net, 0)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimisation.clear()
         self.model.load_state_dict(kept)
         return net
 
@@ -156,26 +154,20 @@ class NetworkRun:
             y,
             self.seat,
             autocast=self.autocast,
+            scaler=self.optimisation.scaler,
             class_weights_K=self.class_weights_K,
+            over_all_pixels=self.train.get("loss_average") == "all",
             parts=self.micro_batches,
         )
 
-    def _steps(self, net: nn.Module, until: int, steps: int) -> None:
+    def _steps(self, net: nn.Module, until: int) -> None:
         """Optimiser steps up to `until`."""
         net.train()
-        clip = float(self.train["gradient_clip_norm"])
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
         for step in range(self.progress.step, until):
-            factor = learning_rate_factor(step, steps, float(self.train["warmup_fraction"]))
-            for group, rate in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-                group["lr"] = rate * factor
             torch.manual_seed(stream_seed(self.spec.seed, "step", step, self.seat.rank))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss = self._backward(net, step)
-            if clip > 0:
-                nn.utils.clip_grad_norm_(parameters, clip)
-            self.optimizer.step()
-            self.progress.loss_sum += loss
+            self.optimisation.prepare(step)
+            self.progress.loss_sum += self._backward(net, step)
+            self.optimisation.apply()
             self.progress.loss_steps += 1
             self.progress.step = step + 1
 
@@ -187,10 +179,8 @@ class NetworkRun:
             confusion = self.seat.sum(self._confusion("validation"))
             self.progress.scores |= validation_scores(confusion, self.data)
         score = self.progress.scores.get(f"val/{self.spec.metric}")
-        better = self.train["checkpoint"] == "last" or not is_scored or self.progress.best_score is None
-        if better or (score is not None and self.progress.best_score is not None and score > self.progress.best_score):
-            self.progress.best_score, self.progress.best_step = score, self.progress.step
-            self.progress.best_state = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+        is_last_chosen = self.train["checkpoint"] == "last" or not is_scored
+        self.progress.judge(score, self.model, always=is_last_chosen, patience=int(self.train.get("early_stopping", 0)))
         if self.progress.best_score is not None:
             self.progress.scores[f"val/best_{self.spec.metric}"] = self.progress.best_score
 
@@ -258,7 +248,7 @@ class NetworkRun:
             state = {
                 "loss_sums": loss_sums,
                 "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
+                **self.optimisation.state_dict(),
                 **vars(self.progress),
             }
             checkpoints.save(self.job["storage"], self.spec.key, int(self.job["attempt"]), state)
@@ -270,6 +260,6 @@ class NetworkRun:
         if state is None:
             return
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
+        self.optimisation.load_state_dict(state)
+        self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
         self.progress.loss_sum = state["loss_sums"][self.seat.rank]

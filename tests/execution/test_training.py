@@ -94,7 +94,7 @@ def test_a_torn_checkpoint_is_passed_over_for_an_older_one(tmp_path: Path) -> No
 
 def test_training_never_sees_a_pixel_of_the_test_side(make_spec: Any, indian_pines: Path) -> None:
     data = RunData(make_spec("in_domain/unet", **SMALL), str(indian_pines))
-    inputs, labels = data.patches(np.arange(64), side=48, seed=1, flips=False)
+    inputs, labels = data.patches(np.arange(64), side=48, seed=1, augmentation="none")
     hidden = np.abs(inputs).sum(1) == 0
     assert hidden.any(), "48-pixel patches of a block split must reach over the training side"
     assert (labels[hidden] == -1).all()
