@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -22,9 +23,18 @@ def init(folder: Path, print_only: bool, debug: bool) -> None:  # noqa: ARG001
 
     FOLDER holds a single scene, or cubes with label images. A grid names the file under `datasets`.
     """
-    from orchestrator.datasets.init import draft, write_draft
+    from orchestrator.datasets.init import FILE_NAME, draft, write_draft
 
     found = draft(folder)
-    click.echo(found.text if print_only else f"wrote {write_draft(folder, found.text)}", nl=not print_only)
-    for question in found.questions:
-        click.echo(f"to answer: {question}", err=True)
+    if print_only:
+        click.echo(found.text, nl=False)
+        file = folder / FILE_NAME
+    else:
+        file = write_draft(folder, found.text)
+        click.echo(f"wrote {file}")
+    for line, question in zip(found.lines, found.questions, strict=True):
+        click.echo(f"to answer in line {line}: {question}", err=True)
+    if not print_only:
+        click.echo(f"{'answer these in the file, then' if found.questions else 'nothing is left to answer;'} see it:")
+        click.echo(f"  hsfm-sweep data info {shlex.quote(str(file))}")
+        click.echo(f"  hsfm-sweep data audit {shlex.quote(str(file))}")

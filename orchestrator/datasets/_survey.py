@@ -17,6 +17,7 @@ from orchestrator.errors import DataError
 FILES_AT_MOST = 20_000
 IDS_AT_MOST = 256
 NAMES_ALIKE = 0.6
+SAMPLED_EVERY_PX = 16
 LABEL_WORDS = re.compile(r"(ground_?truth|annotations?|labels?|masks?|class(es)?|segmentation|gt|roi)", re.IGNORECASE)
 SPLIT_WORDS = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 
@@ -36,6 +37,8 @@ class Cube:
     good_bands: tuple[bool, ...] | None
     nodata: float | None
     scale: float | None
+    numbers: str
+    """Type and range of some of its numbers, where they can be looked at without loading it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ def survey(folder: Path) -> Found:
             f"folder {folder} holds no cube that can be read{damaged}; known endings: {', '.join(ENDINGS)}; "
             "give another folder"
         )
-    pairs = tuple(_pair(cube, flat, alone=len(cubes) == 1) for cube in cubes)
+    pairs = tuple(_pair(folder, cube, flat, alone=len(cubes) == 1) for cube in cubes)
     ids, names = _label_ids(folder, [pair.labels for pair in pairs if pair.labels is not None])
     lists: dict[str, str] = {}
     for file in files:
@@ -110,7 +113,7 @@ def _headers(folder: Path, files: Sequence[Path]) -> tuple[list[Header], list[st
     return headers, unread
 
 
-def _pair(cube: Header, flat: Sequence[Header], *, alone: bool) -> Pair:
+def _pair(folder: Path, cube: Header, flat: Sequence[Header], *, alone: bool) -> Pair:
     """The label image of the cube's size whose name is most like the cube's."""
     fitting = [header for header in flat if _order(cube, header.shape)]
     own = _most_alike(cube, fitting, alone=alone)
@@ -132,8 +135,18 @@ def _pair(cube: Header, flat: Sequence[Header], *, alone: bool) -> Pair:
         good_bands=cube.good_bands,
         nodata=cube.nodata,
         scale=cube.scale,
+        numbers=_numbers(folder / cube.path),
     )
     return Pair(cube=described, labels=own, candidates=tuple(header.path for header in fitting) if own is None else ())
+
+
+def _numbers(file: Path) -> str:
+    """What the numbers of a cube look like; only of ENVI files, which are mapped, not loaded."""
+    if file.suffix.lower() != ".hdr":
+        return ""
+    some = read_array(file).array[::SAMPLED_EVERY_PX, ::SAMPLED_EVERY_PX]
+    finite = some[np.isfinite(some)]
+    return f"the file holds {some.dtype.name}, about {finite.min():g} to {finite.max():g}" if finite.size else ""
 
 
 def _sized(shape: tuple[int, ...], order: Axes) -> tuple[int, int, int]:

@@ -102,7 +102,9 @@ def _facts(
         num_bands=len(kept),
         wavelengths_nm=tuple(centres[band] for band in kept) if centres else None,
         fwhm_nm=tuple(widths[band] for band in kept) if widths else None,
-        wavelengths_provenance=str(given.get("wavelengths_provenance") or f"stated in {Path(where).name}"),
+        wavelengths_provenance=str(
+            given.get("wavelengths_provenance") or (f"stated in {Path(where).name}" if centres else "not stated")
+        ),
         dropped_bands=dropped,
         quantity=fields.choice(where, "quantity", given["quantity"], get_args(Quantity)),
         scale=fields.positive(where, "scale", given.get("scale", 1.0)),

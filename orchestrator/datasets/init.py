@@ -15,6 +15,10 @@ from orchestrator.plan.facts import Quantity
 
 FILE_NAME = "dataset.yaml"
 LINE_LENGTH = 110
+NAMES_OF_NOTHING = frozenset(
+    {"unclassified", "unlabelled", "unlabeled", "undefined", "background", "no data", "nodata"}
+)
+"""What label files call id 0 where it is no class; ENVI's own name comes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +28,8 @@ class Draft:
     text: str
     questions: tuple[str, ...]
     """Key and question of every value that starts with TODO; the loader refuses the file until none is left."""
+    lines: tuple[int, ...]
+    """Line of each question in the text, from 1."""
 
 
 def draft(folder: Path) -> Draft:
@@ -37,7 +43,8 @@ def draft(folder: Path) -> Draft:
     found = survey(folder)
     text = "\n".join(_lines(folder, found)) + "\n"
     questions = tuple(f"{key}: {question}" for key, question in open_questions(yaml.safe_load(text)))
-    return Draft(text=text, questions=questions)
+    lines = tuple(number for number, line in enumerate(text.splitlines(), 1) if f'"{TODO}' in line)
+    return Draft(text=text, questions=questions, lines=lines)
 
 
 def write_draft(folder: Path, text: str) -> Path:
@@ -72,7 +79,8 @@ def _lines(folder: Path, found: Found) -> list[str]:
     if first.scale is not None:
         lines.append(f"scale: {first.scale:g}  # from the file; stored number / scale = quantity")
     else:
-        lines.append(_ask("scale", "stored number / scale = quantity: 10000 for reflectance x 10000, 1 if raw"))
+        seen = f" ({first.numbers})" if first.numbers else ""
+        lines.append(_ask("scale", f"stored number / scale = quantity: 10000 for reflectance x 10000, 1 if raw{seen}"))
     lines += [f"# not read: {' '.join(reason.split())}" for reason in found.unread]
     lines += _band_lines(found)
     lines += _image_lines(found)
@@ -150,7 +158,9 @@ def _class_lines(found: Found) -> list[str]:
         if label != 0:
             value = named.get(label)
             lines.append(f"  {label}: {json.dumps(value or f'{TODO}: name of class {label}')}")
-    if 0 in found.label_ids:
+    if named.get(0, "").strip().lower() in NAMES_OF_NOTHING:
+        lines.append(f"ignored_ids: [0]  # the file calls id 0 {json.dumps(named[0])}")
+    elif 0 in found.label_ids:
         lines.append(_ask("ignored_ids", "[0] if id 0 means unlabelled; [] if it is a class (then name it above)"))
     else:
         lines.append("ignored_ids: []")

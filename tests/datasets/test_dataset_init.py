@@ -65,6 +65,27 @@ def test_an_envi_folder_is_described_and_the_rest_is_asked(envi_folder: Path) ->
     ]
 
 
+def test_every_question_comes_with_its_line_and_what_the_numbers_look_like(envi_folder: Path) -> None:
+    found = draft(envi_folder)
+    lines = found.text.splitlines()
+    assert len(found.lines) == len(found.questions)
+    for line, question in zip(found.lines, found.questions, strict=True):
+        assert lines[line - 1].strip().startswith(f"{question.split(':')[0].split('.')[-1]}: ")
+    (scale,) = [question for question in found.questions if question.startswith("scale")]
+    assert "the file holds uint16, about " in scale
+
+
+def test_an_id_that_the_label_file_calls_unclassified_is_no_question(tmp_path: Path) -> None:
+    cube, labels = made_scene()
+    write_envi(tmp_path, "plot", cube)
+    names = "classes = 4\nclass names = {Unclassified, stripes, field, rest}\n"
+    write_envi(tmp_path, "plot_labels", labels[:, :, None], more=names)
+    found = draft(tmp_path)
+    settings = yaml.safe_load(found.text)
+    assert settings["ignored_ids"] == [0]
+    assert settings["classes"] == {1: "stripes", 2: "field", 3: "rest"}
+
+
 def test_the_loader_refuses_open_questions_and_takes_the_answers(envi_folder: Path, locations: DataLocations) -> None:
     path = write_draft(envi_folder, draft(envi_folder).text)
     with pytest.raises(ConfigError, match=r"(?s)9 open questions.*quantity: one of toa_reflectance"):
