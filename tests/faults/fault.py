@@ -44,6 +44,8 @@ class Fault:
     """Slots that have to be closed before the strike."""
     unsaved: int = 5
     """Steps beyond the last checkpoint at the strike."""
+    ends_workers: bool = False
+    """Whether training can only go on in new processes; steps of the old ones, which may live on, are no progress."""
     check: Callable[[Rig, Row], None] | None = None
     """Further guarantees: adds to the row's problems and notes."""
     cannot: Callable[[], str] = field(default=lambda: "")
@@ -112,6 +114,7 @@ def _play(fault: Fault, rig: Rig, row: Row) -> None:
         before = rig.wait_closed(fault.closed)
     row.finished_before = len(before)
     moment = time.time()
+    old = {line.pid for line in rig.lines()} if fault.ends_workers else set()
     if fault.strike:
         fault.strike(rig)
     status = rig.finish()
@@ -130,7 +133,7 @@ def _play(fault: Fault, rig: Rig, row: Row) -> None:
     after = rig.slots()
     row.lost = [n for n, attempt in before.items() if not (after[n].is_closed and after[n].attempt == attempt)]
     if fault.strike or len(rig.statuses) > 1:
-        row.progress_s = training_log.first_step_after(rig.lines(), moment, rig.seen_before)
+        row.progress_s = training_log.first_step_after(rig.lines(), moment, rig.seen_before | old)
 
 
 def _measure(fault: Fault, rig: Rig, row: Row, expected: dict[str, object]) -> None:

@@ -141,6 +141,7 @@ FAULTS = (
         told=r"prepared file .* (bytes|damaged)",
         prepare=lambda rig: None if _own_cache(rig) else None,
         strike=_cut_store_later,
+        ends_workers=True,
         ends=(0, 1),
     ),
     Fault(

@@ -85,6 +85,7 @@ FAULTS = (
         how="SIGKILL of one of the two workers of a group in the middle of a run",
         told=r"failed \(lost\)",
         strike=_kill_one_worker,
+        ends_workers=True,
         world_size=2,
     ),
     Fault(
@@ -93,6 +94,7 @@ FAULTS = (
         how="SIGKILL of both workers of a group in the middle of a run",
         told=r"failed \(lost\)",
         strike=_kill_group,
+        ends_workers=True,
         world_size=2,
     ),
     Fault(
@@ -101,6 +103,7 @@ FAULTS = (
         how="SIGSTOP of one of two workers, for good; execution.stall_timeout_s=20",
         told=r"execution\.stall_timeout_s",
         strike=_hang_one_worker,
+        ends_workers=True,
         world_size=2,
         overrides=("execution.stall_timeout_s=20",),
         ends=(0, 1),
@@ -119,6 +122,7 @@ FAULTS = (
         how="SIGKILL of the raylet of the command's own cluster in the middle of a run",
         told=r"hsfm-sweep: .*raylet",
         strike=_kill_raylet,
+        ends_workers=True,
         ends=(0, 1),
     ),
     Fault(
@@ -127,6 +131,7 @@ FAULTS = (
         how="SIGKILL of the GCS server of the command's own cluster in the middle of a run",
         told=r"hsfm-sweep: .*(gcs_server|GCS)",
         strike=_kill_gcs,
+        ends_workers=True,
         ends=(0, 1),
     ),
     _signal(signal.SIGINT),

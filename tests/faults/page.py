@@ -27,7 +27,8 @@ How to read it:
 - **exit**: status of each command, in order. {statuses}
 - **went on**: by itself, or with the same command again.
 - **same**: runs whose key, state, step, every score and every parameter are those of the undisturbed sweep.
-- **seconds**: from the fault, or from the start of the command that went on, to the next optimiser step.
+- **seconds**: from the fault, or from the start of the command that went on, to the next optimiser step (of a new
+  process, where the fault ended the old ones).
 """
 COLUMNS = ("fault", "lost", "repeated", "exit", "went on", "same", "seconds", "what the user was told")
 
