@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,11 +36,12 @@ class SweepInfo:
     """Its folder, where it has one here."""
 
 
-def run_rows(source: Ledger | tuple[str, str]) -> list[RunRow]:
+def run_rows(source: Ledger | tuple[str, str], *, key: str | None = None) -> list[RunRow]:
     """All runs of a sweep, oldest first, with `evaluation.json` of the final ones.
 
     Args:
         source: an open ledger (one that drives is flushed first), or (tracking URI, experiment name).
+        key: only the run with this key.
 
     Raises:
         LedgerError: the store or an artifact cannot be read.
@@ -59,7 +61,10 @@ def run_rows(source: Ledger | tuple[str, str]) -> list[RunRow]:
     if store is None:
         return []
     try:
-        runs = store.search("tags.`hsfm.role` = 'run'")
+        condition = "tags.`hsfm.role` = 'run'"
+        if key is not None and not re.fullmatch(r"[0-9a-f]+", key):
+            return []  # no key; and a quote in it would end the filter's text
+        runs = store.search(condition if key is None else f"{condition} and tags.`hsfm.key` = '{key}'")
         return _rows(store, runs)
     except (StoreAwayError, WriteRefusedError) as error:
         raise LedgerError(f"MLflow at {store.location.tracking_uri} cannot be read: {error}") from error
