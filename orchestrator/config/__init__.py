@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from orchestrator.config.loading import list_grids, load_grid
+from orchestrator.config.loading import list_grids, list_protocols, load_grid
 from orchestrator.config.schema import BlockConfig, ExecutionConfig, GridConfig, SearchConfig, TrainConfig
-from orchestrator.config.validation import METRIC_NAMES, SELECTIONS, SPLITS, validate
+from orchestrator.config.validation import METRIC_NAMES, NORMALISATIONS, SELECTIONS, SPLITS, validate
 
 __all__ = [
     "METRIC_NAMES",
+    "NORMALISATIONS",
     "SELECTIONS",
     "SPLITS",
     "BlockConfig",
@@ -16,6 +17,7 @@ __all__ = [
     "SearchConfig",
     "TrainConfig",
     "list_grids",
+    "list_protocols",
     "load_grid",
     "validate",
 ]

@@ -20,6 +20,7 @@ from orchestrator.config.validation import validate, validate_train
 from orchestrator.errors import ConfigError, unknown
 
 GRID_FOLDER = resources.files("orchestrator") / "grids"
+PROTOCOL_FOLDER = resources.files("orchestrator") / "protocols"
 SUFFIXES = (".yaml", ".yml")
 MOST_NODES = 200_000
 """Values of a grid, aliases expanded: room for a grid of ten thousand strategies, none for a YAML bomb."""
@@ -59,6 +60,7 @@ def load_grid(name_or_path: str, overrides: Sequence[str] = ()) -> GridConfig:
     if folder is not None and "name" not in raw:
         raw["name"] = Path(source).stem
     _apply_overrides(raw, overrides)
+    raw = _on_protocol(raw)
     _refuse_resolvers(OmegaConf.to_container(raw, resolve=False), "")
     grid = _to_grid(raw, source)
     if folder is not None:
@@ -67,6 +69,26 @@ def load_grid(name_or_path: str, overrides: Sequence[str] = ()) -> GridConfig:
     for index, block in enumerate(grid.blocks):
         validate_train(block_train(grid.train, block, f"blocks[{index}]"), f"blocks[{index}].train")
     return grid
+
+
+def list_protocols() -> tuple[str, ...]:
+    """Names of the packaged protocols, sorted."""
+    return tuple(
+        sorted(item.name[: -len(".yaml")] for item in PROTOCOL_FOLDER.iterdir() if item.name.endswith(".yaml"))
+    )
+
+
+def _on_protocol(raw: DictConfig) -> DictConfig:
+    """The grid's settings, over those of its protocol."""
+    name = raw.get("protocol")
+    if not name:
+        return raw
+    if name not in list_protocols():
+        raise unknown("protocol", str(name), list_protocols())
+    base = OmegaConf.create((PROTOCOL_FOLDER / f"{name}.yaml").read_text("utf-8"))
+    merged = OmegaConf.merge(base, raw)
+    assert isinstance(merged, DictConfig)
+    return merged
 
 
 def block_train(train: TrainConfig, block: BlockConfig, where: str = "a block") -> TrainConfig:

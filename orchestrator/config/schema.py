@@ -128,6 +128,8 @@ class BlockConfig:
 class GridConfig:
     """A whole sweep: its cells, its search budget, its seeds and its settings."""
 
+    protocol: str = ""
+    """A packaged protocol, such as hs3-2026: settings that hold where the grid gives none of its own."""
     name: str = "sweep"
     """Name of the sweep: its folder and its MLflow experiment."""
     description: str = ""
@@ -144,6 +146,8 @@ class GridConfig:
     """Give every pretrained strategy its two controls from random weights."""
     seeds: int = 3
     """Final runs a cell, with the winner's hyperparameters."""
+    first_seed: int = 0
+    """Seed of the first final run; the others follow."""
     split: str = "default"
     """default (the data set's own), block, random (compatibility, leaks, flagged)."""
     search: SearchConfig = field(default_factory=SearchConfig)

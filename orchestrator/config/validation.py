@@ -13,12 +13,13 @@ from orchestrator.errors import ConfigError, unknown
 METRIC_NAMES = ("miou", "oa", "aa", "kappa", "mean_f1")
 SELECTIONS = ("auto", "validation_matched", "validation_full", "held_out_shots", "none")
 SPLITS = ("default", "block", "random")
+NORMALISATIONS = ("none", "per_band_zscore", "per_band_minmax", "scale")
 TRAIN_CHOICES = {
     "loss": ("cross_entropy", "class_balanced"),
     "loss_average": ("labelled", "all"),
     "augmentation": ("none", "flips", "rare_mirror"),
     "schedule": ("cosine", "constant"),
-    "normalisation": ("none", "per_band_zscore", "per_band_minmax", "scale"),
+    "normalisation": NORMALISATIONS,
     "normalisation_scope": ("train", "scene"),
     "precision": ("fp32", "bf16", "fp16"),
     "checkpoint": ("best", "last"),

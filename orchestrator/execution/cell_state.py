@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.execution import studies, tallies
 from orchestrator.ledger.records import SlotRecord
@@ -37,13 +38,46 @@ def fold_of_search(slot: str) -> int:
 
 @dataclass
 class CellState:
-    """A cell with the newest record of each of its slots."""
+    """A cell with the newest record of each of its slots, which change by `put` alone.
+
+    What a decision needs is kept up to date by `put`, so that no decision looks at all slots of a cell.
+    """
 
     planned: PlannedCell
     slots: dict[str, SlotRecord]
     rungs: tuple[int, ...]
     """Optimiser steps at which trials are judged; the last is the end of training."""
     is_closed: bool = False
+    in_flight: int = 0
+    """Segments of its runs that are under way."""
+    _slots_of: dict[str, dict[str, None]] = field(default_factory=dict, init=False)
+    """Names of the slots of a key, in order."""
+    _closed: int = field(default=0, init=False)
+    _first_open: dict[int, int] = field(default_factory=dict, init=False)
+    """By fold, the first trial of the first round that was open when last looked at."""
+    _winners: dict[int, SlotRecord | None] = field(default_factory=dict, init=False)
+    _final_keys: dict[int, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        for record in self.slots.values():
+            self._slots_of.setdefault(record.key, {})[record.slot] = None
+            self._closed += record.is_closed
+
+    def put(self, record: SlotRecord) -> None:
+        """Keep the newest record of a slot."""
+        old = self.slots.get(record.slot)
+        if old is not None:
+            self._closed -= old.is_closed
+            if old.key != record.key:
+                del self._slots_of[old.key][old.slot]
+        self.slots[record.slot] = record
+        self._closed += record.is_closed
+        self._slots_of.setdefault(record.key, {})[record.slot] = None
+        if record.slot.startswith("search/"):
+            self._winners.clear()
+            self._final_keys.clear()
+            if old is not None and old.is_closed and not record.is_closed:
+                self._first_open.pop(fold_of_search(record.slot), None)
 
     @property
     def cell_id(self) -> str:
@@ -52,12 +86,15 @@ class CellState:
     @property
     def remaining_s(self) -> float:
         """Estimated device seconds of what is not closed yet."""
-        closed = sum(record.is_closed for record in self.slots.values())
-        return self.planned.device_s * max(0.0, 1 - closed / max(1, self.planned.runs_total))
+        return self.planned.device_s * max(0.0, 1 - self._closed / max(1, self.planned.runs_total))
 
     def twins(self, key: str) -> list[str]:
         """Slots that this training fills: equal parameters are one run."""
-        return [slot for slot, record in self.slots.items() if record.key == key and record.state != "superseded"]
+        return [slot for slot in self._slots_of.get(key, ()) if self.slots[slot].state != "superseded"]
+
+    def of_key(self, key: str) -> SlotRecord | None:
+        """A record of the run with this key, superseded ones included."""
+        return next((self.slots[slot] for slot in self._slots_of.get(key, ())), None)
 
     def spec(self, record: SlotRecord) -> RunSpec:
         """The run of a slot."""
@@ -69,7 +106,8 @@ class CellState:
 
     def open_round(self, fold: int, size: int) -> list[int] | None:
         """Trial numbers of the first round that is not closed; None when the search of the fold is over."""
-        for first in range(0, self.planned.trials, size):
+        for first in range(self._first_open.get(fold, 0), self.planned.trials, size):
+            self._first_open[fold] = first
             numbers = list(range(first, min(first + size, self.planned.trials)))
             records = [self.slots.get(search_slot(fold, n)) for n in numbers]
             if any(record is None or not record.is_closed for record in records):
@@ -94,6 +132,11 @@ class CellState:
 
     def winner(self, fold: int) -> SlotRecord | None:
         """The finished trial of a fold with the best validation score; None where every trial failed."""
+        if fold not in self._winners:
+            self._winners[fold] = self._find_winner(fold)
+        return self._winners[fold]
+
+    def _find_winner(self, fold: int) -> SlotRecord | None:
         records = {n: self.slots.get(search_slot(fold, n)) for n in range(self.planned.trials)}
         finished = {
             n: record.scores[SELECTION]
@@ -103,6 +146,12 @@ class CellState:
         number = studies.winner(finished)
         return None if number is None else records[number]
 
+    def final_key(self, seed: int, params: Mapping[str, Any]) -> str:
+        """Key of a final run with the winner's values; worked out again once a trial has changed."""
+        if seed not in self._final_keys:
+            self._final_keys[seed] = final_spec(self.planned, seed, params).key
+        return self._final_keys[seed]
+
     def final_seeds(self, fold: int) -> list[int]:
         """Final seeds that use a fold."""
-        return [seed for seed in range(self.planned.seeds) if fold_of_seed(self.planned, seed) == fold]
+        return [seed for seed in self.planned.final_seeds if fold_of_seed(self.planned, seed) == fold]

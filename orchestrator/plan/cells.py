@@ -65,6 +65,8 @@ class StrategyChoice:
     """Every field with its value: a changed default is another run."""
     fixed: tuple[str, ...] = ()
     """Tunable fields that the grid fixed, sorted: they leave the search space."""
+    normalisation: str = ""
+    """Set where the entry chose one instead of the grid's `train.normalisation`."""
     control_of: tuple[str, ...] = ()
     """Labels of the pretrained strategies that this one is a random-weights control of (one control can serve two)."""
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.config import NORMALISATIONS
 from orchestrator.errors import ConfigError, unknown
 from orchestrator.plan.cells import StrategyChoice
 from orchestrator.plan.field_types import coerce
@@ -23,7 +24,8 @@ def parse_entry(entry: Any) -> tuple[StrategyChoice, ...]:
 
     Args:
         entry: a name, a pattern such as `in_domain/*`, or a mapping of `name`, fields to fix, and optionally
-            `regimes`: a list, or `all` for every regime that the strategy offers.
+            `regimes`: a list, or `all` for every regime that the strategy offers, and `normalisation` or
+            `normalisations`, to compare them with each other.
 
     Raises:
         ConfigError: an unknown strategy, field or regime, or a value that the strategy cannot take.
@@ -38,10 +40,12 @@ def parse_entry(entry: Any) -> tuple[StrategyChoice, ...]:
     regimes = given.pop("regimes", None)
     if regimes is not None and "regime" in given:
         raise ConfigError(f"strategy entry {entry!r} has regime and regimes; allowed: one of them; remove the other")
+    normalisations = _normalisations(entry, given)
     choices: list[StrategyChoice] = []
     for one in _matching(name):
         for regime in _regimes(one, regimes):
-            choices.append(_choose(one, given if regime is None else {**given, "regime": regime}))
+            choice = _choose(one, given if regime is None else {**given, "regime": regime})
+            choices.extend(_normalised(choice, normalisation) for normalisation in normalisations)
     return tuple(choices)
 
 
@@ -70,7 +74,36 @@ def controls_of(choice: StrategyChoice) -> Iterator[StrategyChoice]:
         values |= {key: defaults[key] for key in unused}
         fixed = tuple(key for key in choice.fixed if key not in unused)
         label = _label(choice.name, values, fixed)
-        yield replace(choice, label=label, fields=values, fixed=fixed, control_of=(choice.label,))
+        control = replace(choice, label=label, fields=values, fixed=fixed, control_of=(choice.label,))
+        yield _normalised(control, choice.normalisation)
+
+
+def _normalisations(entry: Any, given: dict[str, Any]) -> Sequence[str]:
+    """The normalisations that an entry asks for, taken out of it; "" is the grid's own."""
+    if "normalisation" in given and "normalisations" in given:
+        raise ConfigError(
+            f"strategy entry {entry!r} has normalisation and normalisations; allowed: one of them; remove the other"
+        )
+    one = given.pop("normalisation", None)
+    several = given.pop("normalisations", None)
+    wanted = [one] if one is not None else several
+    if wanted is None:
+        return ("",)
+    if not isinstance(wanted, Sequence) or isinstance(wanted, str) or not wanted:
+        raise ConfigError(f"normalisations {wanted!r} of {entry!r}; allowed: a list of {', '.join(NORMALISATIONS)}")
+    for name in wanted:
+        if name not in NORMALISATIONS:
+            raise unknown("normalisation", str(name), NORMALISATIONS)
+    return [str(name) for name in wanted]
+
+
+def _normalised(choice: StrategyChoice, normalisation: str) -> StrategyChoice:
+    """The choice with a normalisation of its own, which its label shows."""
+    if not normalisation:
+        return choice
+    shown = f"normalisation={normalisation}"
+    label = f"{choice.label[:-1]},{shown}]" if choice.label.endswith("]") else f"{choice.label}[{shown}]"
+    return replace(choice, label=label, normalisation=normalisation)
 
 
 def _matching(name: str) -> tuple[str, ...]:

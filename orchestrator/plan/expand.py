@@ -49,7 +49,8 @@ def expand(grid: GridConfig, known_datasets: Sequence[str] = ()) -> tuple[Expand
             for identity, choice in choices.items():
                 for budget in budgets:
                     cell = Cell(strategy=choice, dataset=dataset, label_budget=budget)
-                    _add(cells, (identity, dataset, budget), ExpandedCell(cell, optional, train), number)
+                    settings = replace(train, normalisation=choice.normalisation) if choice.normalisation else train
+                    _add(cells, (identity, dataset, budget), ExpandedCell(cell, optional, settings), number)
     return tuple(cells.values())
 
 
@@ -108,4 +109,5 @@ def _add(cells: dict[CellIdentity, ExpandedCell], identity: CellIdentity, new: E
 
 
 def _identity(choice: StrategyChoice) -> str:
-    return content_hash([choice.name, choice.fields, choice.fixed])
+    chosen = [choice.normalisation] if choice.normalisation else []
+    return content_hash([choice.name, choice.fields, choice.fixed, *chosen])

@@ -53,6 +53,8 @@ class DatasetFacts:
     image_size_px: tuple[int, int]
     """Height and width of the (largest) image."""
     num_images: int = 1
+    train_images: int = 0
+    """Images of the training split; 0 for single scenes."""
     labelled_pixels: int = 0
     split: SplitKind
     """The data set's own split."""

@@ -11,6 +11,7 @@ from orchestrator.errors import ConfigError
 from orchestrator.plan import cost
 from orchestrator.plan.choices import instantiate
 from orchestrator.plan.compatibility import incompatibility, override_notes
+from orchestrator.plan.epochs import steps_of_epochs
 from orchestrator.plan.expand import ExpandedCell, expand
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.planned import Plan, PlannedCell
@@ -158,7 +159,7 @@ def _draft(
     facts, cell = status.facts, expanded.cell
     selection = resolve_selection(grid.search.selection, cell.label_budget)
     split = resolve_split(grid.split, facts)
-    train = resolve_train(strategy, expanded.train)
+    train = resolve_train(strategy, steps_of_epochs(expanded.train, facts, cell.label_budget, strategy))
     if selection in ("none", "held_out_shots") and "checkpoint" in train:
         # finals have no validation labels to choose a checkpoint by, and trials must be judged like finals
         train["checkpoint"] = "last"
@@ -203,6 +204,7 @@ def _draft(
         folds_used=tuple(range(min(grid.seeds, number_of_folds(split, facts)))),
         trials=trials,
         seeds=grid.seeds,
+        first_seed=grid.first_seed,
         state="missing",
         reason="",
         remedy="",
@@ -245,6 +247,6 @@ def _phases(planned: PlannedCell, grid: GridConfig) -> list[list[Phase]]:
             for size in cost.rounds(planned.trials, grid.search)
             for count, step_count in cost.segments(planned, grid.search, size)
         ]
-        finals = len([seed for seed in range(planned.seeds) if seed % folds == fold])
+        finals = len([seed for seed in planned.final_seeds if seed % folds == fold])
         phases.append([*study, (finals, steps * step_s)])
     return phases

@@ -39,6 +39,8 @@ class PlannedCell:
     trials: int
     """Trials of each study; 0 where nothing is tuned (no validation labels, or an empty space)."""
     seeds: int
+    """Final runs."""
+    first_seed: int
     state: CellState
     reason: str
     """Why it is in this state."""
@@ -65,6 +67,11 @@ class PlannedCell:
     """Where validation labels come from, resolved."""
     split: str
     """block, random or images, resolved."""
+
+    @property
+    def final_seeds(self) -> range:
+        """Seeds of the final runs."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from orchestrator.plan.cells import LabelBudget
@@ -77,9 +78,10 @@ class RunSpec:
 
     def plain(self) -> dict[str, Any]:
         """All fields as plain data; nested values are shared, not copied."""
-        return {**vars(self), "label_budget": dict(vars(self.label_budget))}
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**values, "label_budget": dict(vars(self.label_budget))}
 
-    @property
+    @cached_property
     def key(self) -> str:
         return content_hash(self.plain())
 

@@ -17,6 +17,9 @@ from strategies._base import Distribution, Strategy
 if TYPE_CHECKING:
     from orchestrator.plan.planned import PlannedCell
 
+_DEFAULTS = TrainConfig()
+LATER_SETTINGS = ("epochs", "early_stopping", "schedule", "loss_average")
+"""Settings that came later: absent at their default, so that older runs keep their keys."""
 SEARCH_SEED = 10_000
 """Search draws other labelled subsets than any final: its seeds start here."""
 
@@ -28,7 +31,7 @@ def search_slots(planned: PlannedCell) -> tuple[str, ...]:
 
 def final_slots(planned: PlannedCell) -> tuple[str, ...]:
     """Names of the final runs of a cell: `final/<seed>`."""
-    return tuple(f"final/{seed}" for seed in range(planned.seeds))
+    return tuple(f"final/{seed}" for seed in planned.final_seeds)
 
 
 def fold_of_seed(planned: PlannedCell, seed: int) -> int:
@@ -95,6 +98,9 @@ def resolve_train(strategy: Strategy, train: TrainConfig) -> dict[str, Any]:
     if strategy.kind == "estimator":
         return {"normalisation": normalisation, "normalisation_scope": scope, "world_size": 1, "steps": 1}
     settings = {**asdict(train), "normalisation": normalisation}
+    for name in LATER_SETTINGS:
+        if settings[name] == getattr(_DEFAULTS, name):
+            del settings[name]
     pixels = settings.pop("pixel_batch_size")
     if strategy.receptive_field_px == 1:
         settings["batch_size"] = pixels

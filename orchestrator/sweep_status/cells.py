@@ -61,7 +61,7 @@ def _is_asked_for(planned: PlannedCell, slot: str) -> bool:
     numbers = trial_order(slot)
     if stage_of(slot) == "search":
         return len(numbers) == 2 and numbers[0] in planned.folds_used and numbers[1] < planned.trials
-    return stage_of(slot) == "final" and len(numbers) == 1 and numbers[0] < planned.seeds
+    return stage_of(slot) == "final" and len(numbers) == 1 and numbers[0] in planned.final_seeds
 
 
 def find_running(sight: CellSight, search: SearchConfig, logs: Path, *, is_driven: bool) -> None:

@@ -74,6 +74,7 @@ def run_network(
     until: int | None = None,
     die_at: int | None = None,
     stop_at_tick: bool = False,
+    micro_batches: int = 1,
 ) -> Any:
     """Train one segment in this process; with `die_at`, die right after the checkpoint of that step."""
     torch.set_num_threads(1)
@@ -91,6 +92,7 @@ def run_network(
         "attempt": attempt,
         "until_step": until or spec.train["steps"],
         "weights_path": None,
+        "micro_batches": micro_batches,
     }
     strategy = get_strategy(spec.strategy)(**spec.fields)
     seat = Seat(rank=0, world_size=1, device=torch.device("cpu"), tell=tell, first=lambda ask: ask())

