@@ -1,6 +1,7 @@
 """The tool as functions: what the command line calls, and a notebook can.
 
-`plan` looks and starts nothing; `run` starts or continues a sweep and returns how it ended.
+`plan` looks and starts nothing; `run` starts or continues a sweep and returns how it ended; `load_results`,
+`load_comparison` and `load_predictions` read what it found, also while it runs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestrator.api_plan import SweepView, build_plan, failed_cells, only, view_sweep
+from orchestrator.api_predictions import load_predictions
+from orchestrator.api_results import DEFAULT_ROOT, load_comparison, load_results
 from orchestrator.config import GridConfig
 from orchestrator.config.loading import load_grid
 from orchestrator.datasets.locations import DataLocations
@@ -24,11 +27,11 @@ from orchestrator.plan.planned import Plan
 if TYPE_CHECKING:
     from orchestrator.execution.outcome import SweepOutcome
 
-DEFAULT_ROOT = Path("hsfm_sweeps")
+__all__ = ["load_comparison", "load_predictions", "load_results", "plan", "run", "run_sweep"]
 
 
 def plan(
-    grid: str | GridConfig,
+    grid: str | Path | GridConfig,
     overrides: Sequence[str] = (),
     *,
     data_root: Path | None = None,
@@ -37,24 +40,31 @@ def plan(
 ) -> Plan:
     """Every cell of a grid with its state, reason, runs and estimated cost. Starts nothing.
 
+    A notebook shows the returned plan as a table, and `print` does in a terminal. `plan.table()` is the same as a
+    `pyarrow.Table`, one row a cell; times in it are seconds (`device_s`), disk space is GiB (`disk_gib`).
+
     Args:
         grid: a packaged grid's name, a file's path, or a loaded grid.
-        overrides: `key=value` settings.
+        overrides: `key=value` settings, the value in YAML: `["seeds=5", "label_budgets=[0.05, 0.1]"]`.
         data_root: folder with data sets (default: HSFM_DATA_ROOT).
-        root: folder of all sweeps.
+        root: folder of all sweeps; this one's is `root / <name of the grid>`.
         tracking_uri: MLflow server; None = MLFLOW_TRACKING_URI, else the store in the sweep's folder.
 
     Raises:
         ConfigError: an unknown name, or a value that is not allowed.
+        LedgerError: the sweep's ledger is there and cannot be read.
     """
-    loaded = grid if isinstance(grid, GridConfig) else load_grid(grid, overrides)
+    loaded = grid if isinstance(grid, GridConfig) else load_grid(str(grid), overrides)
     return build_plan(
-        loaded, DataLocations.from_environment(data_root), root, tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+        loaded,
+        DataLocations.from_environment(data_root),
+        Path(root),
+        tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
     )
 
 
 def run(
-    grid: str | GridConfig,
+    grid: str | Path | GridConfig,
     overrides: Sequence[str] = (),
     *,
     data_root: Path | None = None,
@@ -66,20 +76,32 @@ def run(
 ) -> SweepOutcome:
     """Run a grid, or continue it: what the ledger has finished is never started again.
 
-    Args are those of `plan`, and:
+    Returns when everything is done, has failed or is blocked. While it runs, a notebook shows one table that renews
+    itself; interrupting the cell ends the sweep at its next checkpoints, and the same call goes on from there.
+
+    Args:
+        grid: a packaged grid's name, a file's path, or a loaded grid.
+        overrides: `key=value` settings, the value in YAML.
+        data_root: folder with data sets (default: HSFM_DATA_ROOT).
+        root: folder of all sweeps; this one's is `root / <name of the grid>`.
+        tracking_uri: MLflow server; None = MLFLOW_TRACKING_URI, else the store in the sweep's folder.
         retry: run only what failed, in the cells whose name or id contains this text ("" = all).
         plugins: files of further strategies, already loaded here, that the workers must load, too.
-        console: where progress goes.
+        console: where progress goes; None = the notebook or the terminal.
+
+    Returns:
+        How it ended: `finished` (number of cells), `failed` and `blocked` (one line each, with the reason),
+        `is_interrupted`, `report` (the comparison as an HTML page), `folder`.
 
     Raises:
         ConfigError: wrong configuration; nothing was started.
         LedgerError: the ledger cannot be opened, or another driver holds the sweep.
         ExecutionError: nothing moved any more, or Ray died; what is finished is kept, the same call goes on.
     """
-    loaded = grid if isinstance(grid, GridConfig) else load_grid(grid, overrides)
+    loaded = grid if isinstance(grid, GridConfig) else load_grid(str(grid), overrides)
     locations = DataLocations.from_environment(data_root)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return run_sweep(loaded, locations, root, uri, retry=retry, plugins=plugins, console=console or Console())
+    return run_sweep(loaded, locations, Path(root), uri, retry=retry, plugins=plugins, console=console or Console())
 
 
 def run_sweep(
