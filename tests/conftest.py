@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.ledger.schema import make_schema
 from tests.execution import sweeps
 
 
@@ -15,3 +16,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed")
     sweeps.run(sweeps.write_grid(out), out, "execution.groups=1")
     return out
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real MLflow store, made once: making it takes seconds, copying it milliseconds."""
+    folder = tmp_path_factory.mktemp("schema")
+    make_schema(folder / "mlflow.db", folder / "artifacts")
+    return folder / "mlflow.db"

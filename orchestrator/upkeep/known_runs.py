@@ -17,6 +17,7 @@ from orchestrator.ledger.store import Ledger, open_ledger
 from orchestrator.plan.planned import Plan
 
 SUPERSEDED = "superseded"
+RUNNING = "running"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class KnownRuns:
         """Whether no slot goes on with this run."""
         if key in self.slots:
             return all(slot.is_closed for slot in self.slots[key])
-        return self.states.get(key) == SUPERSEDED
+        return self.states.get(key, RUNNING) != RUNNING  # no slot names it: its slot has another run now
 
     def keeps_model(self, key: str) -> str:
         """Why the model of a run must stay whatever was asked for; "" where it may go."""

@@ -84,9 +84,9 @@ def _read(path: Path) -> str:
 
 
 def existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
+    """The path, or the nearest one above it that exists (a file, where one is in the way)."""
     folder = folder.absolute()
-    return next((place for place in (folder, *folder.parents) if place.is_dir()), Path("/"))
+    return next((place for place in (folder, *folder.parents) if place.exists()), Path("/"))
 
 
 def disk(folder: Path) -> tuple[int, float]:

@@ -11,19 +11,10 @@ import pytest
 from ledger_reports import SWEEP
 
 from orchestrator.ledger.environment import SETTINGS
-from orchestrator.ledger.schema import make_schema
 from orchestrator.ledger.session import Ledger
 from orchestrator.ledger.store import open_ledger
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real MLflow store, made once: making it takes seconds, copying it milliseconds."""
-    folder = tmp_path_factory.mktemp("schema")
-    make_schema(folder / "mlflow.db", folder / "artifacts")
-    return folder / "mlflow.db"
 
 
 @pytest.fixture(autouse=True)
