@@ -1,7 +1,9 @@
 # make sweep   install into .venv, then run or continue the quick grid        (GRID=smoke, ARGS="seeds=3")
 # make plan    install, then show what the grid would run; starts nothing
 # make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
-# make verify  what CI has no time for: overhead, published anchors; the dated log goes to docs/
+# make chaos   a real sweep under random kills against an undisturbed one        (KILLS=4)
+# make verify  what CI has no time for: published anchors, overhead, bookkeeping at scale, 20 kills, every fault; the
+#              dated log goes to docs/
 # make lint    formatting, lint, types, import layers
 # make clean   remove .venv and caches; sweeps' results stay
 #
@@ -16,13 +18,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 GRID ?= quick
 ARGS ?=
+KILLS ?= 4
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
 VERIFY_LOG := docs/verify-$(shell date +%F).log
 
-.PHONY: help sweep plan test verify lint format clean
+.PHONY: help sweep plan test chaos verify lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -38,8 +41,12 @@ test: $(INSTALLED_DEV)
 	@echo "== test: all tests, one thread each"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
+chaos: $(INSTALLED_DEV)
+	@echo "== chaos: $(KILLS) kills of a real sweep, compared with an undisturbed one"
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
+
 verify: $(INSTALLED_DEV)
-	@echo "== verify: about ten minutes on two idle cores; log in $(VERIFY_LOG)"
+	@echo "== verify: about an hour on two idle cores; log in $(VERIFY_LOG)"
 	@mkdir -p docs
 	@{ \
 	  echo "make verify, $$(date -u +'%F %T') UTC, commit $$(git rev-parse --short HEAD 2>/dev/null || echo none), $$(nproc) CPUs"; \
@@ -47,7 +54,15 @@ verify: $(INSTALLED_DEV)
 	  $(BIN)/hsfm-sweep --grid indian_pines_anchor --out $$(mktemp -d) 2>&1 | grep -v '^page:\|^MLflow:'; \
 	  echo; echo '$$ python benchmarks/overhead.py'; \
 	  OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py; \
-	} | tee $(VERIFY_LOG)
+	  echo; echo '$$ python benchmarks/bookkeeping.py'; \
+	  OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bookkeeping.py; \
+	  echo; echo '$$ python benchmarks/new_user.py'; \
+	  OMP_NUM_THREADS=1 $(BIN)/python benchmarks/new_user.py; \
+	  echo; echo '$$ python -m tests.chaos --kills 20'; \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills 20; \
+	  echo; echo '$$ python -m tests.faults --write docs/faults.md'; \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --write docs/faults.md; \
+	} 2>&1 | tee $(VERIFY_LOG)
 
 lint: $(INSTALLED_DEV)
 	@echo "== lint: ruff, mypy, import layers"
