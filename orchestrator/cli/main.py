@@ -26,6 +26,7 @@ from orchestrator.cli.strategy import strategy
 from orchestrator.cli.ui import ui
 from orchestrator.cli.weights import weights
 from orchestrator.errors import ClusterLostError, ConfigError, ExecutionError, SweepError, unknown
+from orchestrator.upkeep.secrets import mask_secrets
 from strategies._base import StrategyError
 
 INTERRUPTED = 130
@@ -140,5 +141,6 @@ def _usage_text(error: click.UsageError) -> str:
 
 
 def _say(text: str, status: int) -> int:
-    click.echo(f"hsfm-sweep: {'' if status == INTERRUPTED else 'error: '}{text}", err=True)
+    # addresses of servers and stores may carry a password
+    click.echo(f"hsfm-sweep: {'' if status == INTERRUPTED else 'error: '}{mask_secrets(text)}", err=True)
     return status

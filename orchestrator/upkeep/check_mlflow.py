@@ -163,7 +163,9 @@ def _forbidden(uri: str, error: urllib.error.HTTPError) -> Finding:
             f"the server at {uri} answers 403 Invalid Host header: it was not told that it is called {host!r}, and "
             "refuses names it does not know"
         )
-        mend = f"start it with: mlflow server --host 0.0.0.0 --allowed-hosts {parts.hostname},{host}"
+        own = parts.hostname in ("127.0.0.1", "localhost", "::1")
+        where = "127.0.0.1" if own else "0.0.0.0"  # it asks nobody for a password: in a private network only
+        mend = f"start it with: mlflow server --host {where} --allowed-hosts {parts.hostname},{host}"
         return Finding("MLflow", "failure", text, mend)
     if error.code in (401, 403):
         text = f"the server at {uri} refuses us ({error.code} {error.reason})"

@@ -9,7 +9,7 @@ MASK = "***"
 SHORTEST = 6
 """Values of the environment that are shorter are no secrets, and would be found inside of ordinary words."""
 _NAMES = re.compile(
-    r"(^AWS_(ACCESS|SECRET|SESSION))|TOKEN|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY|ACCOUNT_KEY", re.I
+    r"(^AWS_(ACCESS|SECRET|SESSION))|TOKEN(?!IZER)|PASSWORD|PASSWD|SECRET|CREDENTIAL|API_?KEY|ACCOUNT_KEY", re.I
 )
 _USER = re.compile(r"(?<=://)[^/\s@'\"]+@")
 _SETTING = re.compile(

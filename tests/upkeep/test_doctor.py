@@ -125,6 +125,13 @@ def test_no_secret_of_a_tracking_address_is_printed(run: Run, sweep: tuple[str, 
     assert "geheim" not in out + error
 
 
+def test_an_error_of_any_verb_keeps_the_password_of_the_tracking_address(run: Run, sweep: tuple[str, ...]) -> None:
+    status, out, error = run("reconcile", *sweep, "--tracking-uri", "http://me:geheim@127.0.0.1:9")
+    assert status == 2
+    assert "MLflow at http://***@127.0.0.1:9 does not answer" in error
+    assert "geheim" not in out + error
+
+
 def test_secrets_are_masked_wherever_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token")
