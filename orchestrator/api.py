@@ -37,6 +37,7 @@ def plan(
     data_root: Path | None = None,
     root: Path = DEFAULT_ROOT,
     tracking_uri: str | None = None,
+    plugins: Sequence[str | Path] = (),
 ) -> Plan:
     """Every cell of a grid with its state, reason, runs and estimated cost. Starts nothing.
 
@@ -49,12 +50,13 @@ def plan(
         data_root: folder with data sets (default: HSFM_DATA_ROOT).
         root: folder of all sweeps; this one's is `root / <name of the grid>`.
         tracking_uri: MLflow server; None = MLFLOW_TRACKING_URI, else the store in the sweep's folder.
+        plugins: files of further strategies (they are run: trusted ones only).
 
     Raises:
         ConfigError: an unknown name, or a value that is not allowed.
         LedgerError: the sweep's ledger is there and cannot be read.
     """
-    loaded = grid if isinstance(grid, GridConfig) else load_grid(str(grid), overrides)
+    loaded = _load(grid, overrides, plugins)
     return build_plan(
         loaded,
         DataLocations.from_environment(data_root),
@@ -71,7 +73,7 @@ def run(
     root: Path = DEFAULT_ROOT,
     tracking_uri: str | None = None,
     retry: str | None = None,
-    plugins: Sequence[str] = (),
+    plugins: Sequence[str | Path] = (),
     console: Console | None = None,
 ) -> SweepOutcome:
     """Run a grid, or continue it: what the ledger has finished is never started again.
@@ -86,7 +88,7 @@ def run(
         root: folder of all sweeps; this one's is `root / <name of the grid>`.
         tracking_uri: MLflow server; None = MLFLOW_TRACKING_URI, else the store in the sweep's folder.
         retry: run only what failed, in the cells whose name or id contains this text ("" = all).
-        plugins: files of further strategies, already loaded here, that the workers must load, too.
+        plugins: files of further strategies (they are run: trusted ones only).
         console: where progress goes; None = the notebook or the terminal.
 
     Returns:
@@ -98,10 +100,19 @@ def run(
         LedgerError: the ledger cannot be opened, or another driver holds the sweep.
         ExecutionError: nothing moved any more, or Ray died; what is finished is kept, the same call goes on.
     """
-    loaded = grid if isinstance(grid, GridConfig) else load_grid(str(grid), overrides)
+    loaded = _load(grid, overrides, plugins)
     locations = DataLocations.from_environment(data_root)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return run_sweep(loaded, locations, Path(root), uri, retry=retry, plugins=plugins, console=console or Console())
+    files = [str(Path(plugin).resolve()) for plugin in plugins]
+    return run_sweep(loaded, locations, Path(root), uri, retry=retry, plugins=files, console=console or Console())
+
+
+def _load(grid: str | Path | GridConfig, overrides: Sequence[str], plugins: Sequence[str | Path]) -> GridConfig:
+    from strategies.registry import load_plugin
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    return grid if isinstance(grid, GridConfig) else load_grid(str(grid), overrides)
 
 
 def run_sweep(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.config import GridConfig, SearchConfig
 from orchestrator.plan.cells import Cell
 from orchestrator.plan.facts import DatasetFacts
 from orchestrator.plan.run_spec import RunSpec
 from strategies._base import Distribution
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CellState = Literal["done", "partial", "missing", "blocked", "failed"]
 CELL_STATES: tuple[CellState, ...] = ("done", "partial", "missing", "blocked", "failed")
@@ -115,3 +118,20 @@ class Plan:
     @property
     def disk_gib(self) -> float:
         return sum(cell.disk_gib for cell in self.cells if cell.state != "blocked")
+
+    def table(self) -> pa.Table:
+        """One row a cell: factors, state, reason, remedy, runs, `device_s` in seconds, `disk_gib` in GiB."""
+        from orchestrator.plan.display import plan_table
+
+        return plan_table(self)
+
+    def __str__(self) -> str:
+        from orchestrator.plan.display import plan_text
+
+        return plan_text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from orchestrator.plan.display import plan_html
+
+        return plan_html(self)
