@@ -52,9 +52,13 @@ class SweepRequest:
 
 def sweep_options(command: Command) -> Command:
     """Add the options of a verb that works on one sweep: grid, overrides and places."""
+    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(place_options(command))
+
+
+def place_options(command: Command) -> Command:
+    """Add the options that say which sweep and where things lie, for verbs that have arguments of their own."""
     for option in reversed(
         (
-            click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]..."),
             click.option(
                 "--grid", metavar="NAME|FILE", help=f"Packaged grid ({', '.join(list_grids())}) or YAML file."
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,7 @@ def read_tensors(file: Path, *, framework: str) -> dict[str, Any]:
     """
     from safetensors import SafetensorError
 
-    if framework == "torch":
-        from safetensors.torch import load_file as load
-    else:
-        from safetensors.numpy import load_file as load
+    load = importlib.import_module(f"safetensors.{framework}").load_file
     try:
         return dict(load(file))
     except (OSError, SafetensorError) as error:
