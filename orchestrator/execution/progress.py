@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.execution.cell_state import CellState
+from orchestrator.execution.notebook_area import REDRAW_S, NotebookArea
 from orchestrator.execution.remaining import remaining, stage_works
 from orchestrator.execution.sweep_state import SweepState
 from orchestrator.execution.tallies import STAGES, best_trial, stage_of
@@ -30,16 +31,19 @@ MOST_CELLS = 40
 
 
 class Progress:
-    """Redraws once a second on a terminal; prints a line every half minute elsewhere."""
+    """Redraws on a terminal and in a notebook; prints a line every half minute elsewhere."""
 
     def __init__(self, state: SweepState, journal: LedgerJournal, console: Console, *, groups: int) -> None:
         self._state, self._journal, self._console, self._groups = state, journal, console, groups
         self._started = time.time()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="progress")
+        self._area: NotebookArea | None = None
         self.note = "starting Ray and the worker groups"
 
     def start(self) -> None:
+        if self._console.is_jupyter:
+            self._area = NotebookArea(self._render())
         self._thread.start()
 
     def end(self) -> None:
@@ -51,6 +55,11 @@ class Progress:
             with Live(self._render(), console=self._console, refresh_per_second=1, transient=True) as live:
                 while not self._over.wait(1.0):
                     live.update(self._render())
+            return
+        if self._area is not None:
+            while not self._over.wait(REDRAW_S):
+                self._area.update(self._render())
+            self._area.update(self._render())
             return
         while not self._over.wait(PLAIN_INTERVAL_S):
             self._console.print(self._line())
