@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -34,6 +35,9 @@ class LedgerJournal:
         self.ledger, self.logs, self.provenance = ledger, logs, dict(provenance)
         self._on_run_closed, self._on_cell_closed, self._tell = on_run_closed, on_cell_closed, tell
         logs.mkdir(parents=True, exist_ok=True)
+
+    def together(self) -> AbstractContextManager[None]:
+        return self.ledger.together()
 
     def open_cell(self, planned: PlannedCell) -> None:
         """Make sure that the cell's parent run exists."""

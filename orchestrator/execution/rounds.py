@@ -36,7 +36,7 @@ def draw(state: CellState, fold: int, numbers: Sequence[int], search: SearchConf
         if name in state.slots:
             continue
         key = search_spec(planned, fold, number, params[number]).key
-        twin = next((record for record in state.slots.values() if record.key == key), None)
+        twin = state.of_key(key)
         if twin is not None:  # the same training again: told the same value, never trained twice
             records.append(twin.with_(slot=name, params=params[number]))
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ class Segment:
 
 class Journal(Protocol):
     """Where decisions go before they leave (the ledger, or a test's list)."""
+
+    def together(self) -> AbstractContextManager[object]:
+        """What is written inside is on the disk when the block is left, written down at once."""
 
     def put_slot(self, cell_id: str, record: SlotRecord) -> None: ...
     def segment_started(self, planned: PlannedCell, segment: Segment, slots: Sequence[str]) -> None: ...

@@ -62,10 +62,11 @@ def run_plan(
     )
     records = ledger.cells()
     runnable = [c for c in plan.cells if c.state != "blocked" and c.cell_id]
-    for planned in runnable:
-        known = records.get(str(planned.cell_id))
-        if known is None or planned.state != "done":
-            journal.open_cell(planned)
+    with journal.together():
+        for planned in runnable:
+            known = records.get(str(planned.cell_id))
+            if known is None or planned.state != "done":
+                journal.open_cell(planned)
     state = SweepState(
         runnable,
         records,

@@ -13,12 +13,13 @@ from typing import Any
 
 from orchestrator.config import ExecutionConfig, SearchConfig
 from orchestrator.execution import rounds
+from orchestrator.execution.cell_queue import CellQueue
 from orchestrator.execution.cell_state import SELECTION, CellState, final_slot, fold_of_search
 from orchestrator.execution.failures import CircuitBreaker, cause_of, verdict
 from orchestrator.execution.segments import Journal, Segment
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.plan.planned import PlannedCell
-from orchestrator.plan.slots import final_spec, rung_steps
+from orchestrator.plan.slots import rung_steps
 
 
 class SweepState:
@@ -43,6 +44,9 @@ class SweepState:
         self.ended_segments = 0
         """Segments that came to their rung or their end since this start."""
         self._attempted: set[str] = set()
+        self._queue = CellQueue()
+        self._waiting: dict[str, CellState] = {}
+        """Cells that have to wait for a run of another cell with the same key."""
         self._breaker = CircuitBreaker(execution.same_error_limit, fail_fast=execution.fail_fast)
         for planned in cells:
             if planned.cell_id is None or planned.template is None or planned.state == "blocked":
@@ -51,10 +55,12 @@ class SweepState:
             state = CellState(planned, dict(known.slots) if known else {}, rung_steps(planned, search))
             self.cells[planned.cell_id] = state
             self._reopen(state, everything=state.cell_id in retry)
-        for state in self.cells.values():  # a kill may have fallen between a rung and its decision
-            for fold in state.planned.folds_used:
-                self._settle(state, fold)
-            self._close_if_done(state, is_start=True)
+        with journal.together():
+            for state in self.cells.values():  # a kill may have fallen between a rung and its decision
+                for fold in state.planned.folds_used:
+                    self._settle(state, fold)
+                self._close_if_done(state, is_start=True)
+                self._queue.touch(state)
 
     def _reopen(self, state: CellState, *, everything: bool) -> None:
         """A new start gives failed runs that block a result another chance; `retry` gives it to all.
@@ -63,13 +69,15 @@ class SweepState:
         """
         for slot, record in list(state.slots.items()):
             if record.state == "running" and record.failures:
-                state.slots[slot] = record.with_(failures=0)
+                state.put(record.with_(failures=0))
             if record.state != "failed":
                 continue
             is_search = slot.startswith("search/")
             if everything or not is_search or state.winner(fold_of_search(slot)) is None:
-                state.slots[slot] = record.with_(
-                    state="running", failures=0, error="", cause="", micro_batches=1, reached_step=0, scores={}
+                state.put(
+                    record.with_(
+                        state="running", failures=0, error="", cause="", micro_batches=1, reached_step=0, scores={}
+                    )
                 )
 
     # ---- what runs next
@@ -79,31 +87,39 @@ class SweepState:
         with self.lock:
             if self.stop_reason or len(self.in_flight) >= limit:
                 return None
-            for state in sorted(self.cells.values(), key=lambda s: -s.remaining_s):
-                for slot, until in self._ready(state):
-                    return self._start(state, slot, until)
-            return None
+            with self.journal.together():
+                found = self._first_ready()
+                return None if found is None else self._start(*found)
 
     @property
     def is_finished(self) -> bool:
         with self.lock:
-            nothing_ready = not any(True for s in self.cells.values() for _ in self._ready(s))
-            return not self.in_flight and (nothing_ready or bool(self.stop_reason))
+            return not self.in_flight and (bool(self.stop_reason) or not self.has_work())
 
     def has_work(self) -> bool:
-        """Whether any run is left: asked before Ray is started."""
-        with self.lock:
-            return any(True for s in self.cells.values() for _ in self._ready(s))
+        """Whether any run may start: asked before Ray is started."""
+        with self.lock, self.journal.together():
+            return self._first_ready() is not None
 
-    def _ready(self, state: CellState) -> Iterator[tuple[str, int]]:
-        """(slot, until step) of this cell that may start now."""
-        if state.is_closed:
-            return
-        busy = {s.spec.key for s in self.in_flight.values()}
-        for fold in state.planned.folds_used:
-            yield from self._ready_of_fold(state, fold, busy)
+    def _first_ready(self) -> tuple[CellState, str, int] | None:
+        """Cell, slot and until step of what is started next; a cell with nothing to start is not asked again soon."""
+        while (state := self._queue.first()) is not None:
+            busy = {segment.spec.key for segment in self.in_flight.values()}
+            for slot, until in self._open_runs(state):
+                if state.slots[slot].key not in busy:
+                    return state, slot, until
+            self._queue.drop_first()
+            if not state.is_closed and not state.in_flight:
+                self._waiting[state.cell_id] = state
+        return None
 
-    def _ready_of_fold(self, state: CellState, fold: int, busy: set[str]) -> Iterator[tuple[str, int]]:
+    def _open_runs(self, state: CellState) -> Iterator[tuple[str, int]]:
+        """(slot, until step) of what this cell can do now or is doing; a round is drawn when it is come to."""
+        if not state.is_closed:
+            for fold in state.planned.folds_used:
+                yield from self._open_runs_of_fold(state, fold)
+
+    def _open_runs_of_fold(self, state: CellState, fold: int) -> Iterator[tuple[str, int]]:
         numbers = state.open_round(fold, self.search.round)
         if numbers is not None:
             for record in rounds.draw(state, fold, numbers, self.search):
@@ -111,12 +127,12 @@ class SweepState:
             running = state.running(fold, numbers)
             if running:
                 target = state.next_rung(running)
-                yield from ((r.slot, target) for r in running if r.reached_step < target and r.key not in busy)
+                yield from ((r.slot, target) for r in running if r.reached_step < target)
             return
         for seed in state.final_seeds(fold):
             slot = final_slot(seed)
             final = self._final_record(state, fold, seed)
-            if final is not None and not final.is_closed and final.key not in busy:
+            if final is not None and not final.is_closed:
                 yield slot, state.rungs[-1]
 
     def _start(self, state: CellState, slot: str, until: int) -> Segment:
@@ -140,6 +156,7 @@ class SweepState:
             spent_s=record.seconds,
         )
         self.in_flight[segment.lease_id] = segment
+        state.in_flight += 1
         self.journal.segment_started(state.planned, segment, state.twins(record.key))
         return segment
 
@@ -156,11 +173,12 @@ class SweepState:
 
     def on_end(self, lease_id: str, event: Mapping[str, Any]) -> None:
         """A segment ended: reached, cancelled, lost or failed."""
-        with self.lock:
+        with self.lock, self.journal.together():
             segment = self.in_flight.pop(lease_id, None)
             if segment is None:
                 return
             state = self.cells[segment.cell_id]
+            state.in_flight -= 1
             if event["kind"] == "reached":
                 self.ended_segments += 1
                 self._reached(state, segment, event)
@@ -169,6 +187,9 @@ class SweepState:
             fold = segment.spec.fold
             self._settle(state, fold)
             self._close_if_done(state)
+            for changed in (state, *self._waiting.values()):
+                self._queue.touch(changed)
+            self._waiting.clear()
 
     def _reached(self, state: CellState, segment: Segment, event: Mapping[str, Any]) -> None:
         key, step = segment.spec.key, int(event["step"])
@@ -232,9 +253,11 @@ class SweepState:
         self.journal.run_closed(state.planned, record, event)
 
     def _close_if_done(self, state: CellState, *, is_start: bool = False) -> None:
-        if state.is_closed or any(True for _ in self._ready(state)):
+        if state.is_closed or state.in_flight:
             return
-        if any(s.cell_id == state.planned.cell_id for s in self.in_flight.values()):
+        if any(state.open_round(fold, self.search.round) is not None for fold in state.planned.folds_used):
+            return
+        if any(True for _ in self._open_runs(state)):
             return
         state.is_closed = True
         if not is_start:
@@ -253,7 +276,7 @@ class SweepState:
             params = dict(best.params)
         else:
             params = {k: planned.template.fields[k] for k in planned.space}
-        key = final_spec(planned, seed, params).key
+        key = state.final_key(seed, params)
         slot = final_slot(seed)
         record = state.slots.get(slot)
         if record is not None and record.key != key:
@@ -266,5 +289,5 @@ class SweepState:
         return record
 
     def _put(self, state: CellState, record: SlotRecord) -> None:
-        state.slots[record.slot] = record
+        state.put(record)
         self.journal.put_slot(state.cell_id, record)

@@ -139,7 +139,7 @@ class Applier:
         for event in change.extras:
             data = event.data
             if event.kind == "json":
-                self._store.log_json(run_id, data["path"], data["content"])
+                self._store.log_text(run_id, data["path"], data["text"])
             elif event.kind == "file":
                 self._store.log_file(run_id, data["path"], data["artifact_dir"])
             else:

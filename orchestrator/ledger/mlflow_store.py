@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import limits
@@ -172,10 +172,10 @@ class MlflowStore:
             else:
                 self.client.set_terminated(run_id, status=status, end_time=time_ms)
 
-    def log_json(self, run_id: str, artifact_path: str, data: Any) -> None:
-        """Write a JSON artifact."""
+    def log_text(self, run_id: str, artifact_path: str, text: str) -> None:
+        """Write a text artifact."""
         with sorted_errors():
-            self.client.log_dict(run_id, data, artifact_path)
+            self.client.log_text(run_id, text, artifact_path)
 
     def log_file(self, run_id: str, path: str, artifact_dir: str | None) -> None:
         """Copy a file or folder into the run's artifacts."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,8 +99,12 @@ class Reporting(ABC):
         self._append("end", _target(key), {"state": state, "tags": shown})
 
     def log_json(self, key: str, artifact_path: str, data: Any) -> None:
-        """Write a JSON artifact of a run; `data` is copied into the spool at once."""
-        self._append("json", _target(key), {"path": artifact_path, "content": data})
+        """Write a JSON artifact of a run; `data` is copied into the spool at once, as text: that takes less memory."""
+        try:
+            text = json.dumps(data, separators=(",", ":"))
+        except (TypeError, ValueError) as error:
+            raise LedgerError(f"{artifact_path} of {key!r} cannot be written as JSON: {error}") from error
+        self._append("json", _target(key), {"path": artifact_path, "text": text})
 
     def log_file(self, key: str, local_path: Path | str, artifact_dir: str | None = None) -> None:
         """Copy a file or folder into the run's artifacts. It must stay in place until it is copied (see `flush`)."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +19,7 @@ from orchestrator.ledger.parents import cell_records, parents_from_sqlite
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.reporting import Reporting
 from orchestrator.ledger.run_ids import Target
-from orchestrator.ledger.spool import Spool, read_after, read_committed
+from orchestrator.ledger.spool import Spool, SpoolEntry, read_after, read_committed
 from orchestrator.ledger.writer import Writer
 
 
@@ -56,6 +58,7 @@ class Ledger(Reporting):
         self._driving = driving
         self._touched: set[Target] = set()
         self._closed = False
+        self._gathered = threading.local()
 
     @property
     def tracking_uri(self) -> str:
@@ -142,8 +145,32 @@ class Ledger(Reporting):
             self._require(target)
         driving.known.add(target)
         self._touched.add(target)
+        event = (kind, {"role": target[0], "id": target[1], **data})
+        gathered: list[SpoolEntry] | None = getattr(self._gathered, "events", None)
+        if gathered is None:
+            self._write_down([event])
+        else:
+            gathered.append(event)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread reports inside is written down when the block is left, however it is left, by one fsync."""
+        if getattr(self._gathered, "events", None) is not None:
+            yield
+            return
+        gathered: list[SpoolEntry] = []
+        self._gathered.events = gathered
         try:
-            driving.spool.append([(kind, {"role": target[0], "id": target[1], **data})])
+            yield
+        finally:
+            self._gathered.events = None
+            if gathered:
+                self._write_down(gathered)
+
+    def _write_down(self, events: list[SpoolEntry]) -> None:
+        driving = self._drive()
+        try:
+            driving.spool.append(events)
         except OSError as error:
             raise LedgerError(
                 f"the spool {self.location.spool_dir} cannot be written: {error}. Free disk space."
@@ -151,7 +178,11 @@ class Ledger(Reporting):
         except (TypeError, ValueError) as error:
             if driving.writer.lost is not None:
                 raise driving.writer.lost from error
-            raise LedgerError(f"{kind} of {target[1]!r} cannot be written as JSON: {error}") from error
+            if len(events) > 1:  # the others must not be lost with one that is no JSON
+                for event in events:
+                    self._write_down([event])
+            kind, data = events[0]
+            raise LedgerError(f"{kind} of {data['id']!r} cannot be written as JSON: {error}") from error
 
     def reconcile(self) -> list[str]:
         """End runs that an earlier driver left RUNNING; say what was done. Call before starting anything."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -24,6 +25,11 @@ COMMITTED_NAME = "committed.json"
 STATE_NAME = "state.json"
 REFUSED_NAME = "refused.jsonl"
 COMPACT_BYTES = 16 * 2**20
+
+
+SpoolEntry = tuple[str, Mapping[str, Any]]
+"""What is reported: (kind, data)."""
+_NUMBER = re.compile(rb'{"n":(\d+),')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +58,7 @@ class Event:
 
 def read_after(folder: Path, number: int) -> list[Event]:
     """Events after `number`, read without touching anything (another process may be writing)."""
-    return [event for event in _events(folder / EVENTS_NAME) if event.number > number]
+    return list(_events(folder / EVENTS_NAME, after=number))
 
 
 def read_committed(folder: Path) -> int:
@@ -63,8 +69,11 @@ def read_committed(folder: Path) -> int:
         return 0
 
 
-def _events(path: Path) -> Iterator[Event]:
-    """Every whole line; a torn last line (a crash in the middle of a write) was never acknowledged and is left out."""
+def _events(path: Path, *, after: int) -> Iterator[Event]:
+    """Every whole line after event `after`, told ones skipped unparsed.
+
+    A torn last line (a crash in the middle of a write) was never acknowledged and is left out.
+    """
     try:
         lines = path.read_bytes().split(b"\n")
     except (FileNotFoundError, NotADirectoryError):
@@ -75,10 +84,15 @@ def _events(path: Path) -> Iterator[Event]:
             "folder of sweeps"
         ) from error
     for line in lines[:-1]:
+        begins = _NUMBER.match(line)
+        if begins is not None and int(begins[1]) <= after:
+            continue
         try:
-            yield Event.from_line(line)
+            event = Event.from_line(line)
         except (ValueError, KeyError, TypeError):
             continue
+        if event.number > after:
+            yield event
 
 
 @dataclass(frozen=True)
@@ -129,8 +143,8 @@ class Spool:
         self.committed = read_committed(folder)
         tail = read_after(folder, self.committed)
         self._pending: deque[Event] = deque(tail)
-        last = max((event.number for event in _events(self._path)), default=0)
-        self._last = max(last, self.committed)
+        # every event after `committed` is in the tail, so no number above its last was ever given
+        self._last = max([self.committed, *(event.number for event in tail)])
         self.lease = 0
         state = read_state(folder)
         self.spool_id, self.last_lease, self.sweep_run = state.spool_id, state.lease, state.sweep_run
@@ -155,10 +169,16 @@ class Spool:
 
     def _rewrite(self, tail: Sequence[Event]) -> None:
         """Keep only what is still to be told; this drops a torn last line as well."""
-        replace_file(self._path, b"".join(event.to_line() for event in tail))
+        lines = [event.to_line() for event in tail]
+        self._sizes = deque(map(len, lines))  # bytes of each pending event in the file
+        self._replace(b"".join(lines))
+
+    def _replace(self, content: bytes) -> None:
+        replace_file(self._path, content)
+        self._told_bytes = 0  # at the beginning of the file
         self._file = self._path.open("ab", buffering=0)
 
-    def append(self, events: Sequence[tuple[str, Mapping[str, Any]]], *, time_ms: int | None = None) -> None:
+    def append(self, events: Sequence[SpoolEntry], *, time_ms: int | None = None) -> None:
         """Write events down for good: (kind, data) each. Returns after one fsync for all of them."""
         now_ms = int(time.time() * 1000) if time_ms is None else time_ms
         with self._condition:
@@ -166,7 +186,9 @@ class Spool:
                 Event(number=self._last + i, time_ms=now_ms, lease=self.lease, kind=kind, data=data)
                 for i, (kind, data) in enumerate(events, start=1)
             ]
-            self._write(b"".join(event.to_line() for event in made))
+            lines = [event.to_line() for event in made]
+            self._write(b"".join(lines))
+            self._sizes.extend(map(len, lines))
             self._last += len(made)
             self._pending.extend(made)
             self._condition.notify_all()
@@ -222,12 +244,14 @@ class Spool:
         with self._condition:
             while self._pending and self._pending[0].number <= number:
                 self._pending.popleft()
+                self._told_bytes += self._sizes.popleft()
             self.committed = max(self.committed, number)
             # Not synced: losing this number costs a repetition that changes nothing.
             replace_file(self._folder / COMMITTED_NAME, json.dumps({"number": number}).encode(), sync=False)
-            if not self._pending and os.fstat(self._file.fileno()).st_size > COMPACT_BYTES:
+            # rewritten only once more was told than is left: the cost of each event is bounded, however many wait
+            if self._told_bytes > max(COMPACT_BYTES, os.fstat(self._file.fileno()).st_size - self._told_bytes):
                 self._file.close()
-                self._rewrite(())
+                self._replace(self._path.read_bytes()[self._told_bytes :])
             self._condition.notify_all()
 
     def set_aside(self, event: Event, reason: str) -> None:

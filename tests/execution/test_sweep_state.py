@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pytest
@@ -31,6 +32,9 @@ class MemoryJournal:
 
     def put_slot(self, cell_id: str, record: SlotRecord) -> None:
         self.records.setdefault(cell_id, {})[record.slot] = record
+
+    def together(self) -> AbstractContextManager[object]:
+        return nullcontext()
 
     def segment_started(self, planned: PlannedCell, segment: Segment, slots: Any) -> None: ...
     def progressed(self, segment: Segment, step: int, scores: Any) -> None: ...
