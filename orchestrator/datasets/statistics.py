@@ -99,7 +99,7 @@ def normalise(
     """
     if mode not in MODES:
         raise unknown("normalisation", mode, MODES)
-    offset, divisor = _affine(statistics, mode, scale)
+    offset, divisor = affine(statistics, mode, scale)
     # In float64 and rounded once: raw numbers beyond 2**24 would lose digits before the mean is taken off.
     result: NDArray[np.float32] = ((cube_HWC.astype(np.float64) - offset) / divisor).astype(np.float32)
     if valid_HW is not None:
@@ -107,7 +107,8 @@ def normalise(
     return result
 
 
-def _affine(statistics: BandStatistics | None, mode: str, scale: float) -> tuple[Any, Any]:
+def affine(statistics: BandStatistics | None, mode: str, scale: float) -> tuple[Any, Any]:
+    """Offset and divisor of a normalisation, a number or float64 [C] each; see `normalise`."""
     if mode == "none":
         return 0.0, 1.0
     if mode == "scale":

@@ -146,6 +146,11 @@ class SavedModel:
                 confidence_HW[rows] = confidence
         return labels_HW, confidence_HW
 
+    def logits(self, cube_HWC: np.ndarray) -> np.ndarray:
+        """Class scores before the softmax `[K, H, W]` of a raw cube as one window; of networks only."""
+        found = self._logits(lambda r, c: (cube_HWC[r, c], None), slice(0, len(cube_HWC)), slice(0, cube_HWC.shape[1]))
+        return np.asarray(found.numpy())
+
     def predict_strips(self, read: Reader, height: int, width: int) -> Iterator[Strip]:
         """Predict an image that need not lie in memory, from top to bottom.
 

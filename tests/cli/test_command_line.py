@@ -31,6 +31,10 @@ FLAGS = {
     "doctor": "--data-root --debug --deep --grid --json --out --plugin --tracking-uri OVERRIDES",
     "rescore": "--by-class --by-unit --data-root --debug --grid --json --metric --metric-file --out --plugin "
     "--tracking-uri --write OVERRIDES",
+    "predict": "--band-axis --data-root --dataset --debug --grid --ignore-wavelengths --json --model --out --overwrite "
+    "--plugin --scale --to --tracking-uri --variable CUBES",
+    "export": "--data-root --dataset --debug --grid --json --model --no-onnx --out --overwrite --plugin --to "
+    "--tracking-uri OVERRIDES",
     "ui": "--data-root --debug --grid --out --plugin --port --tracking-uri OVERRIDES",
     "data list": "--data-root --debug --json",
     "data info": "--data-root --debug --json NAME",
