@@ -1,0 +1,140 @@
+"""What a network is shown of the bands: all of them, principal components, or three bands as a pseudo-RGB picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from strategies._base import StrategyError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RED_GREEN_BLUE_NM = (640.0, 550.0, 460.0)
+"""Band centres that a pseudo-RGB picture takes the nearest bands to."""
+
+
+class PrincipalComponents(nn.Module):
+    """Projection on the first components of the training spectra: a buffer, fitted once and never trained.
+
+    The sign of a component is arbitrary; here its largest weight is positive.
+    """
+
+    def __init__(self, num_bands: int, components: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.axes: Tensor
+        self.register_buffer("mean", torch.zeros(num_bands))
+        self.register_buffer("axes", torch.eye(num_bands)[:components].contiguous())
+
+    def fit(self, spectra_NC: np.ndarray) -> None:
+        """Take mean and axes from spectra `[N, C]`."""
+        spectra = torch.from_numpy(spectra_NC).double()
+        mean = spectra.mean(0)
+        self.mean.copy_(mean)
+        self.axes.copy_(_axes(spectra - mean, len(self.axes)))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Components `[B, P, H, W]`."""
+        centred = x_BCHW - self.mean[None, :, None, None]
+        return torch.einsum("bchw,pc->bphw", centred, self.axes)
+
+
+class PerImageComponents(nn.Module):
+    """Components of each image by itself, test images included, as HS3-Bench's code does it (compatibility).
+
+    Every image gets axes of its own, so that the same material has another value in the next image.
+    """
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.components = components
+
+    @torch.no_grad()
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Components `[B, P, H, W]`."""
+        made = []
+        for image_CHW in x_BCHW:
+            pixels = image_CHW.flatten(1).T.double()
+            centred = pixels - pixels.mean(0)
+            projected = centred @ _axes(centred, self.components).T
+            made.append(projected.T.reshape(self.components, *image_CHW.shape[1:]).to(x_BCHW.dtype))
+        return torch.stack(made)
+
+
+class ChosenBands(nn.Module):
+    """A few bands, in the order given."""
+
+    def __init__(self, bands: Sequence[int]) -> None:
+        super().__init__()
+        self.bands: Tensor
+        self.register_buffer("bands", torch.tensor(list(bands)), persistent=False)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Chosen bands `[B, P, H, W]`."""
+        return x_BCHW.index_select(1, self.bands)
+
+
+def make_input(
+    kind: str, num_bands: int, wavelengths_nm: Sequence[float] | None, *, components: int, rgb_bands: str
+) -> tuple[nn.Module, int]:
+    """The input layer of a kind and the number of its channels.
+
+    Args:
+        kind: hsi, pca, pca_per_image or pseudo_rgb.
+        num_bands: bands of the data set.
+        wavelengths_nm: band centres, or None.
+        components: number of principal components.
+        rgb_bands: three 0-based bands such as "14,7,0"; empty = nearest to red, green and blue.
+
+    Raises:
+        StrategyError: bands that are not there, no wavelengths to choose by, or more components than bands.
+    """
+    if kind == "hsi":
+        return nn.Identity(), num_bands
+    if kind in ("pca", "pca_per_image"):
+        if components > num_bands:
+            raise StrategyError(
+                f"components {components} are more than the {num_bands} bands; allowed: 1 to {num_bands}; lower it"
+            )
+        layer = PrincipalComponents(num_bands, components) if kind == "pca" else PerImageComponents(components)
+        return layer, components
+    return ChosenBands(choose_rgb(num_bands, wavelengths_nm, rgb_bands)), 3
+
+
+def choose_rgb(num_bands: int, wavelengths_nm: Sequence[float] | None, rgb_bands: str) -> tuple[int, ...]:
+    """Three 0-based bands for red, green and blue; see `make_input`."""
+    if rgb_bands:
+        parts = [part.strip() for part in rgb_bands.split(",")]
+        if len(parts) != 3 or not all(part.isdigit() and int(part) < num_bands for part in parts):
+            raise StrategyError(
+                f"rgb_bands {rgb_bands!r} does not name three bands; allowed: three numbers from 0 to {num_bands - 1}, "
+                "for example '14,7,0'; correct it"
+            )
+        return tuple(int(part) for part in parts)
+    if wavelengths_nm is None:
+        raise StrategyError(
+            "input 'pseudo_rgb' chooses bands by wavelength, and this data set's are not known; allowed: rgb_bands "
+            "with three numbers; set rgb_bands"
+        )
+    return tuple(
+        min(range(num_bands), key=lambda band: abs(wavelengths_nm[band] - wanted)) for wanted in RED_GREEN_BLUE_NM
+    )
+
+
+def fit_input(model: nn.Module, spectra_NC: np.ndarray) -> None:
+    """Fit the principal components of a model's input layer, where it has them."""
+    for module in model.modules():
+        if isinstance(module, PrincipalComponents):
+            module.fit(spectra_NC)
+
+
+def _axes(centred_NC: Tensor, components: int) -> Tensor:
+    """First eigenvectors of the covariance `[P, C]`, largest first, largest weight positive."""
+    covariance = centred_NC.T @ centred_NC / max(1, len(centred_NC) - 1)
+    axes = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:components]
+    peak = axes.gather(1, axes.abs().argmax(1, keepdim=True))
+    return axes * torch.where(peak < 0, -1.0, 1.0)
