@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from planted_sweeps import Slots, Sweep, failed, finished, key_of, running, tree, whole_cell
 
 from orchestrator.cli import main
 from orchestrator.ledger.store import open_ledger
 from orchestrator.sweep_status.header import without_secrets
-from tests.status.conftest import Slots, Sweep, failed, finished, key_of, running, tree, whole_cell
 
 Data = Callable[..., dict[str, Any]]
 Text = Callable[..., str]
