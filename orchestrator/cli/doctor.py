@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.cli.options import DEFAULT_OUT, json_option, sweep_options, sweep_request
+from orchestrator.cli.options import json_option, sweep_options, sweep_request, sweep_words
 from orchestrator.cli.printing import console, print_json, table
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError
@@ -76,15 +76,10 @@ def _subject(options: Mapping[str, Any]) -> Subject:
             tracking_uri=options["tracking_uri"],
         )
     request = sweep_request(**dict(options))
-    words = ["--grid", str(options["grid"])]
-    if str(options["out"]) != DEFAULT_OUT:
-        words += ["--out", str(options["out"])]
-    if options["tracking_uri"]:
-        words += ["--tracking-uri", str(options["tracking_uri"])]
     return Subject(
         grid=request.grid,
         locations=request.locations,
         sweep_root=request.sweep_root,
         tracking_uri=request.tracking_uri,
-        arguments=(*words, *options["overrides"]),
+        arguments=sweep_words(options),
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, sweep_options, sweep_request
+from orchestrator.cli.options import json_option, sweep_options, sweep_request, sweep_words
 from orchestrator.cli.printing import print_json
 
 SCHEMA = 1
@@ -48,5 +49,6 @@ def reconcile(take_over: bool, as_json: bool, **options: Any) -> None:
     if not done.sentences:
         click.echo(f"{request.grid.name}: nothing to do; no run was left RUNNING and the spool is empty.")
     if done.open_slots:
-        runs = "run is" if done.open_slots == 1 else "runs are"
-        click.echo(f"{done.open_slots} {runs} not finished; `hsfm-sweep --grid {options['grid']}` goes on with them.")
+        runs, them = ("run is", "it") if done.open_slots == 1 else ("runs are", "them")
+        command = shlex.join(["hsfm-sweep", *sweep_words(options)])
+        click.echo(f"{done.open_slots} {runs} not finished; `{command}` goes on with {them}.")
