@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from orchestrator.cli.printing import duration, styled, table
 from orchestrator.cli.status_header import count_of, header, when
 from orchestrator.sweep_status import CellStatus, FailureGroup, RunStatus, SweepStatus
+from orchestrator.sweep_status.model import CELL_STATES
 
 MOST_CELLS = 40
 MOST_RUNS = 12
@@ -90,14 +92,12 @@ def _groups(cells: Sequence[CellStatus]) -> Table:
         by_strategy.setdefault(cell.strategy, []).append(cell)
     rows = table("strategy", ">cells", "states", ">search", ">final", ">now", ">failed", ">time", ">left")
     for strategy, group in by_strategy.items():
-        states = {cell.state: 0 for cell in group}
-        for cell in group:
-            states[cell.state] += 1
+        counts = Counter(cell.state for cell in group)
         left = [cell.left_s for cell in group if cell.left_s is not None]
         rows.add_row(
             escape(strategy),
             str(len(group)),
-            ", ".join(f"{count} {styled(state)}" for state, count in states.items()),
+            ", ".join(f"{counts[state]} {styled(state)}" for state in CELL_STATES if counts[state]),
             _done(sum(c.search_done for c in group), sum(c.search_runs for c in group)),
             _done(sum(c.final_done for c in group), sum(c.final_runs for c in group)),
             str(sum(c.running for c in group) or ""),
