@@ -99,9 +99,10 @@ def drive(grid_file: Path, out: Path) -> dict[str, float]:
         on_run_closed=lambda *_: None,
         on_cell_closed=name_model,
     )
-    began = time.perf_counter()
-    for planned in cells:
-        journal.open_cell(planned)
+    began, cpu_began = time.perf_counter(), time.process_time()
+    with journal.together():
+        for planned in cells:
+            journal.open_cell(planned)
     opened_s = time.perf_counter() - began
     state = SweepState(cells, {}, search=grid.search, execution=grid.execution, journal=journal)
     started_s = time.perf_counter() - began - opened_s
@@ -126,15 +127,17 @@ def drive(grid_file: Path, out: Path) -> dict[str, float]:
     told_s = time.perf_counter() - began
     events_told = read_committed(folder / "spool")
     ledger.close(3600)
-    runs = len({r.key for c in state.cells.values() for r in c.slots.values()})
+    slots = [record for cell in state.cells.values() for record in cell.slots.values()]
     return {
-        "runs": runs,
+        "runs": len(slots),
+        "trainings": len({record.key for record in slots}),
         "cells": len(cells),
         "segments": segments,
         "opened_s": opened_s,
         "started_s": started_s,
         **clock.summary(),
         "told_s": told_s,
+        "cpu_s": time.process_time() - cpu_began,
         "closed_s": time.perf_counter() - began - told_s,
         "events": events_told,
         "spool_mib": spool_bytes / 2**20,

@@ -28,6 +28,7 @@ class RunChanges:
     events: list[Event] = field(default_factory=list)
     birth: Event | None = None
     tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
     metrics: list[MetricPoint] = field(default_factory=list)
     status: str | None = None
     status_time_ms: int = 0
@@ -81,6 +82,10 @@ class Applier:
         """Someone else has set this run's status."""
         self._status[run_id] = status
 
+    def sync(self) -> None:
+        """Wait until what was written is on the disk."""
+        self._store.sync()
+
     def find_created(self, events: Sequence[Event]) -> None:
         """One search for the runs that these events would create and that exist already."""
         births = [
@@ -120,11 +125,12 @@ class Applier:
             self._ids.add({change.target: run_id})
             self.unsure = False
             self._status[run_id] = "RUNNING"
-            self._store.log_params(run_id, params)
+            change.params = params
+            change.tags = {name: value for name, value in change.tags.items() if tags.get(name) != value}
         else:
             found = self._store.get_run(run_id).data
             if params and limits.HYPERPARAMETERS not in found.params:
-                self._store.log_params(run_id, params)  # created just before a crash or an outage, without its params
+                change.params = params  # created just before a crash or an outage, without its params
             if found.tags.get(STOP_REASON_TAG):
                 change.tags.setdefault(STOP_REASON_TAG, "")  # it goes on: the reason no longer holds
 
@@ -144,7 +150,7 @@ class Applier:
                 self._store.log_file(run_id, data["path"], data["artifact_dir"])
             else:
                 self._store.log_input(run_id, data["name"], data["digest"], data["context"])
-        self._store.log(run_id, change.tags, change.metrics)
+        self._store.log(run_id, change.tags, change.metrics, change.params)
         if change.status is not None and self._status.get(run_id) != change.status:
             self._store.set_status(run_id, change.status, change.status_time_ms)
             self._status[run_id] = change.status

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import limits
+from orchestrator.ledger.durability import sync
 from orchestrator.ledger.environment import quiet_mlflow
 from orchestrator.ledger.location import StoreLocation
 
@@ -20,6 +21,7 @@ SWEEP_TAG = "hsfm.sweep"
 EXPERIMENT_TAGS = {SWEEP_TAG: "true", "mlflow.experimentKind": "custom_model_development"}
 """The kind makes MLflow's pages open on the runs, not on the overview of a language-model application."""
 PAGE = 1000
+METRICS_A_CALL = limits.METRICS_PER_BATCH - limits.TAGS_PER_BATCH - limits.PARAMS_PER_BATCH
 # An event that MLflow answers with one of these can never be told; everything else is tried again.
 _REFUSALS = frozenset(
     {
@@ -142,6 +144,11 @@ class MlflowStore:
             run = self.client.create_run(self.experiment_id, time_ms, dict(tags), name)
         return str(run.info.run_id)
 
+    def sync(self) -> None:
+        """Wait until what was written is on the disk, where the store is a file of ours."""
+        if self.location.database is not None:
+            sync(self.location.database)
+
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Write params once; MLflow refuses a changed value."""
         from mlflow.entities import Param
@@ -151,18 +158,30 @@ class MlflowStore:
             with sorted_errors():
                 self.client.log_batch(run_id, params=items[start : start + limits.PARAMS_PER_BATCH])
 
-    def log(self, run_id: str, tags: Mapping[str, str], metrics: Sequence[MetricPoint] = ()) -> None:
-        """Set tags and add metrics in as few calls as MLflow's limits allow; a repeated metric is not doubled."""
-        from mlflow.entities import Metric, RunTag
+    def log(
+        self,
+        run_id: str,
+        tags: Mapping[str, str],
+        metrics: Sequence[MetricPoint] = (),
+        params: Mapping[str, str] | None = None,
+    ) -> None:
+        """Set tags, add metrics and write params in as few calls as MLflow's limits allow.
+
+        A repeated metric is not doubled; a changed value of a param is refused.
+        """
+        from mlflow.entities import Metric, Param, RunTag
 
         tag_items = [RunTag(key, value) for key, value in tags.items()]
-        # Together at most 1000 items a call: 900 metrics leave room for 100 tags.
-        most = limits.METRICS_PER_BATCH - limits.TAGS_PER_BATCH
+        param_items = [Param(key, value) for key, value in (params or {}).items()]
+        # Together at most 1000 items a call: 800 metrics leave room for 100 tags and 100 params.
+        most, most_tags, most_params = METRICS_A_CALL, limits.TAGS_PER_BATCH, limits.PARAMS_PER_BATCH
         points = [Metric(m.key, m.value, m.time_ms, m.step) for m in metrics]
-        while tag_items or points:
+        while tag_items or points or param_items:
             with sorted_errors():
-                self.client.log_batch(run_id, metrics=points[:most], tags=tag_items[: limits.TAGS_PER_BATCH])
-            points, tag_items = points[most:], tag_items[limits.TAGS_PER_BATCH :]
+                self.client.log_batch(
+                    run_id, metrics=points[:most], params=param_items[:most_params], tags=tag_items[:most_tags]
+                )
+            points, param_items, tag_items = points[most:], param_items[most_params:], tag_items[most_tags:]
 
     def set_status(self, run_id: str, status: str, time_ms: int) -> None:
         """Set a run RUNNING, or end it at `time_ms`."""

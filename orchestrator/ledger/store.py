@@ -9,6 +9,7 @@ from typing import Literal
 
 from orchestrator.errors import LedgerError
 from orchestrator.ledger.changes import Applier, runs_by_target
+from orchestrator.ledger.durability import sync_in_batches
 from orchestrator.ledger.lease import LEASE_PREFIX, Driver, Lease, refusal
 from orchestrator.ledger.location import StoreLocation, check_usable, resolve_location
 from orchestrator.ledger.lock import FolderLock
@@ -74,6 +75,7 @@ def _drive(
 ) -> Ledger:
     if location.database is not None and location.artifacts is not None:
         make_schema(location.database, location.artifacts)
+        sync_in_batches(location.database)
     store = MlflowStore(location)
     store.make_experiment(sweep_name)
     lease = Lease(store, _sweep_run(store, sweep_name), driver)

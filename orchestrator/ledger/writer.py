@@ -66,6 +66,7 @@ class Writer(threading.Thread):
                 self._applier.apply(events)
             except WriteRefusedError:
                 self._one_by_one(events)
+            self._applier.sync()
             self._spool.commit(events[-1].number)
             self._lease.check()
             self._lease.beat()
@@ -79,6 +80,7 @@ class Writer(threading.Thread):
                 self._spool.set_aside(event, str(error))
                 self.problems.append(f"MLflow refused event {event.number} ({event.kind}): {error}")
                 _log.error("%s; it is kept in the spool's folder", self.problems[-1])
+            self._applier.sync()
             self._spool.commit(event.number)
 
     def stop(self, timeout_s: float) -> None:
