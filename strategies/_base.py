@@ -142,6 +142,14 @@ class Strategy:
         """The tuned fields of this instance (a regime may tune fewer than the class lists)."""
         return self.search_space
 
+    def check_sensor(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> None:  # noqa: ARG002
+        """What `accepts` cannot say in plain data; asked at plan time, so it must not import torch.
+
+        Raises:
+            StrategyError: this instance cannot take these bands, and why.
+        """
+        return
+
     def build(
         self,
         *,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.config import TrainConfig
 from orchestrator.plan.facts import DatasetFacts
-from strategies._base import Strategy
+from strategies._base import Strategy, StrategyError
 
 
 def incompatibility(strategy: Strategy, facts: DatasetFacts) -> str:
@@ -27,6 +27,10 @@ def incompatibility(strategy: Strategy, facts: DatasetFacts) -> str:
     if facts.num_bands < accepts.min_bands or (highest is not None and facts.num_bands > highest):
         allowed = f"{accepts.min_bands} to {highest}" if highest is not None else f"at least {accepts.min_bands}"
         return f"{facts.name} has {facts.num_bands} bands; accepted: {allowed}"
+    try:
+        strategy.check_sensor(facts.num_bands, facts.wavelengths_nm)
+    except StrategyError as error:
+        return f"{facts.name}: {error}"
     return ""
 
 

@@ -106,10 +106,11 @@ def check_file(spec: WeightsSpec, path: Path) -> CheckReport:
     Raises:
         StrategyError: the file is damaged, or its keys do not fit.
     """
-    from strategies.backbones import efficientnet, spectf
+    from strategies.backbones import deeplabv3plus, efficientnet, spectf
 
     make: dict[str, Callable[[], nn.Module]] = {
         "efficientnet_lite0_imagenet": efficientnet.Lite0Pyramid,
+        "mobilenet_v2_imagenet": deeplabv3plus.MobileNetV2Levels,
         "spectf_v010": spectf.spectral_encoder,
     }
     return load_state_dict(path, make[spec.name](), spec)

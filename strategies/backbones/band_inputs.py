@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from strategies._base import StrategyError
+from strategies._rgb import choose_rgb
 
 if TYPE_CHECKING:
     import numpy as np
-
-RED_GREEN_BLUE_NM = (640.0, 550.0, 460.0)
-"""Band centres that a pseudo-RGB picture takes the nearest bands to."""
 
 
 class PrincipalComponents(nn.Module):
@@ -78,6 +75,29 @@ class ChosenBands(nn.Module):
         return x_BCHW.index_select(1, self.bands)
 
 
+class ImageNetScale(nn.Module):
+    """Brings three bands from their statistics over the training pixels to those of ImageNet's standardised pictures.
+
+    Standardised pictures have a mean of 0 and a spread of 1 in every channel.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.spread: Tensor
+        self.register_buffer("mean", torch.zeros(3))
+        self.register_buffer("spread", torch.ones(3))
+
+    def fit(self, bands_NP: Tensor) -> None:
+        """Take the statistics of the three bands `[N, 3]`."""
+        self.mean.copy_(bands_NP.double().mean(0))
+        self.spread.copy_(bands_NP.double().std(0).clamp_min(1e-6))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Scaled bands, same shape."""
+        return (x_BCHW - self.mean[None, :, None, None]) / self.spread[None, :, None, None]
+
+
 def make_input(
     kind: str, num_bands: int, wavelengths_nm: Sequence[float] | None, *, components: int, rgb_bands: str
 ) -> tuple[nn.Module, int]:
@@ -91,45 +111,24 @@ def make_input(
         rgb_bands: three 0-based bands such as "14,7,0"; empty = nearest to red, green and blue.
 
     Raises:
-        StrategyError: bands that are not there, no wavelengths to choose by, or more components than bands.
+        StrategyError: bands that are not there, or no wavelengths to choose by.
     """
     if kind == "hsi":
         return nn.Identity(), num_bands
     if kind in ("pca", "pca_per_image"):
-        if components > num_bands:
-            raise StrategyError(
-                f"components {components} are more than the {num_bands} bands; allowed: 1 to {num_bands}; lower it"
-            )
         layer = PrincipalComponents(num_bands, components) if kind == "pca" else PerImageComponents(components)
         return layer, components
     return ChosenBands(choose_rgb(num_bands, wavelengths_nm, rgb_bands)), 3
 
 
-def choose_rgb(num_bands: int, wavelengths_nm: Sequence[float] | None, rgb_bands: str) -> tuple[int, ...]:
-    """Three 0-based bands for red, green and blue; see `make_input`."""
-    if rgb_bands:
-        parts = [part.strip() for part in rgb_bands.split(",")]
-        if len(parts) != 3 or not all(part.isdigit() and int(part) < num_bands for part in parts):
-            raise StrategyError(
-                f"rgb_bands {rgb_bands!r} does not name three bands; allowed: three numbers from 0 to {num_bands - 1}, "
-                "for example '14,7,0'; correct it"
-            )
-        return tuple(int(part) for part in parts)
-    if wavelengths_nm is None:
-        raise StrategyError(
-            "input 'pseudo_rgb' chooses bands by wavelength, and this data set's are not known; allowed: rgb_bands "
-            "with three numbers; set rgb_bands"
-        )
-    return tuple(
-        min(range(num_bands), key=lambda band: abs(wavelengths_nm[band] - wanted)) for wanted in RED_GREEN_BLUE_NM
-    )
-
-
 def fit_input(model: nn.Module, spectra_NC: np.ndarray) -> None:
-    """Fit the principal components of a model's input layer, where it has them."""
+    """Fit what a model's input layer takes from the training spectra, where it takes anything."""
     for module in model.modules():
         if isinstance(module, PrincipalComponents):
             module.fit(spectra_NC)
+        if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], ImageNetScale):
+            chosen = module[0](torch.from_numpy(spectra_NC)[:, :, None, None])
+            module[1].fit(chosen[:, :, 0, 0])
 
 
 def _axes(centred_NC: Tensor, components: int) -> Tensor:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from strategies._base import Accepts, Distribution, Float, Strategy, StrategyError, check_range
+from strategies._rgb import choose_rgb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,15 @@ class BandInputStrategy(Strategy):
             raise StrategyError(
                 f"rgb_bands {self.rgb_bands!r} has no meaning with input {self.input!r}; allowed: input pseudo_rgb; "
                 "leave rgb_bands out"
+            )
+
+    def check_sensor(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> None:
+        """Three bands must be there to choose, or as many as components; see `Strategy.check_sensor`."""
+        if self.input == "pseudo_rgb":
+            choose_rgb(num_bands, wavelengths_nm, self.rgb_bands)
+        if self.components > num_bands:
+            raise StrategyError(
+                f"components {self.components} are more than the {num_bands} bands; allowed: 1 to {num_bands}; lower it"
             )
 
     def initialise_from_data(self, model: nn.Module, spectra_NC: np.ndarray) -> None:

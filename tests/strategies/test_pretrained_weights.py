@@ -10,11 +10,14 @@ import torch
 
 from strategies._base import StrategyError
 from strategies.backbones import _loading, _weights
+from strategies.backbones.deeplabv3plus import MobileNetV2Levels
 from strategies.backbones.efficientnet import Lite0Pyramid
 from strategies.backbones.spectf import spectral_encoder
 
 LITE0, SPECTF = "efficientnet_lite0_imagenet", "spectf_v010"
-MODELS = {LITE0: Lite0Pyramid, SPECTF: spectral_encoder}
+MOBILENET = "mobilenet_v2_imagenet"
+MODELS = {LITE0: Lite0Pyramid, SPECTF: spectral_encoder, MOBILENET: MobileNetV2Levels}
+LEFT_OUT = {LITE0: ("_fc",), SPECTF: ("head",), MOBILENET: ("classifier", "features.18")}
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def read(path):
 @pytest.mark.parametrize("name", _weights.list_weights())
 def test_every_key_of_the_real_file_is_loaded_or_dropped_by_name(name, path_of):
     report = _weights.check(name, path_of(name))
-    classifier = {LITE0: {"_fc.weight", "_fc.bias"}, SPECTF: {"head.weight", "head.bias"}}[name]
+    classifier = {key for key in read(path_of(name)) if key.startswith(LEFT_OUT[name])}
     assert set(report.keys_dropped) == classifier
     assert report.keys_missing == ()
     assert report.keys_loaded == report.keys_in_file - len(classifier)
@@ -45,10 +48,10 @@ def test_every_key_of_the_real_file_is_loaded_or_dropped_by_name(name, path_of):
 
 @pytest.mark.parametrize("name", _weights.list_weights())
 def test_the_model_holds_the_numbers_of_the_file(name, path_of):
-    model = MODELS[name]()
-    _weights.load_state_dict(path_of(name), model, _weights.get_spec(name))
+    path, model = path_of(name), MODELS[name]()
+    _weights.load_state_dict(path, model, _weights.get_spec(name))
     total = sum(
-        tensor.double().sum() for key, tensor in read(path_of(name)).items() if not key.startswith(("_fc", "head"))
+        tensor.double().sum() for key, tensor in read(path_of(name)).items() if not key.startswith(LEFT_OUT[name])
     )
     assert float(sum(tensor.double().sum() for tensor in model.state_dict().values())) == pytest.approx(float(total))
 
@@ -243,3 +246,13 @@ def test_efficientnet_matches_timm_with_the_same_weights(path_of):
     x = torch.rand(1, 3, 65, 90) * 2 - 1
     with torch.no_grad():
         assert torch.equal(ours(x)[-1], theirs.forward_features(x))
+
+
+def test_every_key_of_torchvision_s_mobilenet_has_its_place():
+    from torchvision.models import mobilenet_v2
+
+    state, spec = mobilenet_v2(weights=None).state_dict(), _weights.get_spec(MOBILENET)
+    report = _loading.apply_state_dict(state, MobileNetV2Levels(), spec, source="torchvision's layout")
+    assert (report.keys_missing, report.share_of_backbone) == ((), 1.0)
+    assert set(report.keys_dropped) == {key for key in state if key.startswith(LEFT_OUT[MOBILENET])}
+    assert report.parameters_in_file == sum(p.numel() for p in mobilenet_v2(weights=None).parameters())
