@@ -28,34 +28,44 @@ class Detail:
     filtered: bool = False
     """Whether some cells were filtered away."""
     most_cells: int = MOST_CELLS
+    most_runs: int = MOST_RUNS
+    totals_first: bool = False
     retry: str = ""
     go_on: str = ""
     show_all: str = ""
 
 
 def screen(found: SweepStatus, detail: Detail, out: Console, problem: str = "") -> Group:
-    """All of it for a terminal that is drawn again and again: what does not fit is grouped."""
-    fits = max(3, out.height - 14 - 2 * len(found.failures) - min(MOST_RUNS, len(found.running)))
-    parts = list(render(found, replace(detail, most_cells=min(detail.most_cells, fits))))
-    return Group(*parts, *([f"[red]{escape(problem)}[/red]"] if problem else []))
+    """All of it for a terminal that is drawn again and again.
+
+    What does not fit is grouped, and the rest is cut off at the bottom: so the totals stand above it.
+    """
+    runs = max(3, out.height // 4)
+    fits = max(3, out.height - 12 - min(runs, len(found.running)))
+    less = replace(detail, most_cells=min(detail.most_cells, fits), most_runs=runs, totals_first=True)
+    return Group(*([f"[red]{escape(problem)}[/red]"] if problem else []), *render(found, less))
 
 
 def render(found: SweepStatus, detail: Detail) -> Iterator[RenderableType]:
     """The parts of the page from top to bottom; strings are lines with markup."""
     yield from header(found, detail.go_on)
     yield ""
+    if detail.totals_first:
+        yield from _footer(found, detail)
+        yield ""
     if detail.everything or len(found.cells) <= detail.most_cells:
         yield _cells(found)
     else:
         yield _groups(found.cells)
         yield f"{len(found.cells)} cells, grouped by strategy; one by one: {escape(detail.show_all)}"
-    yield from _running(found.running, None if detail.everything else MOST_RUNS)
+    yield from _running(found.running, None if detail.everything else detail.most_runs)
     for group in found.failures:
         yield from _failure(group)
     if found.failures:
         yield f"  try them again: [bold]{escape(detail.retry)}[/bold]"
-    yield ""
-    yield from _footer(found, detail)
+    if not detail.totals_first:
+        yield ""
+        yield from _footer(found, detail)
 
 
 # ---- cells

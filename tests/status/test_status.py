@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -14,9 +15,14 @@ from typing import Any
 
 import pytest
 from planted_sweeps import Slots, Sweep, failed, finished, key_of, running, tree, whole_cell
+from rich.console import Console
 
 from orchestrator.cli import main
+from orchestrator.cli.status_table import Detail, screen
+from orchestrator.config import load_grid
+from orchestrator.datasets.locations import DataLocations
 from orchestrator.ledger.store import open_ledger
+from orchestrator.sweep_status import sweep_status
 from orchestrator.sweep_status.header import without_secrets
 
 Data = Callable[..., dict[str, Any]]
@@ -270,6 +276,16 @@ def test_many_cells_are_grouped_by_strategy_unless_all_are_asked_for(sweep: Swee
     assert text.count("in_domain/unet") == 1
     assert "15 missing" in text
     assert status(budgets, "--all").count("in_domain/unet") == 15
+
+
+def test_on_a_small_screen_the_totals_stand_above_what_is_cut_off(broken: Sweep) -> None:
+    locations = DataLocations(data_root=None, cache=broken.cache)
+    found = sweep_status(load_grid(str(broken.grid)), locations, broken.root)
+    out = Console(width=160, height=16, file=io.StringIO())
+    out.print(screen(found, Detail(), out, "MLflow is away"))
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert text.startswith("MLflow is away")
+    assert text.index("runs 7/18") < text.index("in_domain/svm_rbf") < text.index("try them again")
 
 
 # --- watching ------------------------------------------------------------------------------------------------------
