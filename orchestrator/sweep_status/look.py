@@ -11,9 +11,12 @@ from typing import Any
 from orchestrator.api_plan import SweepView, view_sweep
 from orchestrator.config import GridConfig
 from orchestrator.datasets.locations import DataLocations
+from orchestrator.errors import LedgerError
 from orchestrator.execution.remaining import Remaining, remaining
+from orchestrator.ledger.location import SPOOL_NAME
+from orchestrator.ledger.lock import is_locked
 from orchestrator.ledger.store import open_ledger
-from orchestrator.ledger.watching import DriverSight, look_at_driver
+from orchestrator.ledger.watching import DriverSight, events_waiting, look_at_driver
 from orchestrator.sweep_status.cells import CellSight, cell_status, find_running, match
 from orchestrator.sweep_status.failures import failure_groups
 from orchestrator.sweep_status.header import disk_status, driver_status, ledger_status, worker_groups
@@ -47,7 +50,10 @@ def sweep_status(
         ConfigError: an unknown name in the grid, or values that exclude each other.
         LedgerError: a store that cannot be read.
     """
-    view = view_sweep(grid, locations, sweep_root, tracking_uri)
+    try:
+        view = view_sweep(grid, locations, sweep_root, tracking_uri)
+    except LedgerError as error:
+        raise LedgerError(f"{error}{_meanwhile(sweep_root / grid.name / SPOOL_NAME)}") from error
     with open_ledger(view.folder, grid.name, tracking_uri=tracking_uri, mode="read") as ledger:
         sight = look_at_driver(ledger)
         location = ledger.location
@@ -79,6 +85,16 @@ def sweep_status(
         not_in_grid=beyond,
         cells_shown=len(shown),
     )
+
+
+def _meanwhile(spool: Path) -> str:
+    """What the folder alone can tell where MLflow is away."""
+    waiting = events_waiting(spool)
+    words = [
+        *(["a driver is at work on this machine"] if is_locked(spool) else []),
+        *([f"{waiting} events wait in {spool}, nothing of them is lost"] if waiting else []),
+    ]
+    return f" Meanwhile {' and '.join(words)}." if words else ""
 
 
 def _passes(one: CellStatus, text: str, states: Sequence[str]) -> bool:

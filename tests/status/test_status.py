@@ -328,10 +328,13 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     assert without_secrets("postgresql://me:secret@db:5432/x") == "postgresql://me:***@db:5432/x"
 
 
-def test_a_server_that_does_not_answer_is_told_and_ends_with_2(
-    sweep: Sweep, capsys: pytest.CaptureFixture[str]
+def test_a_server_that_does_not_answer_is_told_with_what_the_folder_knows_and_ends_with_2(
+    sweep: Sweep, drive: Drive, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    drive({})
     began = time.time()
     assert main(["status", *sweep.arguments, "--tracking-uri", "http://127.0.0.1:9"]) == 2
-    assert "does not answer" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "does not answer" in error
+    assert "Meanwhile a driver is at work on this machine" in error
     assert time.time() - began < 30
