@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.errors import DataError
+from orchestrator.errors import ConfigError, DataError
 from orchestrator.prediction.cubes import Cube
 
 TOLERANCE_NM = 2.0
@@ -75,6 +75,7 @@ def check_cube(
         ignore_wavelengths: predict though the band centres do not fit; recorded as a warning.
 
     Raises:
+        ConfigError: a scale that is no number or 0.
         DataError: other bands, other wavelengths, or numbers of another unit.
     """
     fit = Fit(nodata=cube.nodata)
@@ -185,7 +186,7 @@ def _sample(fit: Fit, cube: Cube) -> NDArray[np.float64]:
 
 def _check_numbers(fit: Fit, cube: Cube, facts: Mapping[str, Any], scale: float | None) -> None:
     if scale is not None and not (math.isfinite(scale) and scale != 0):
-        raise DataError(f"scale {scale} is not possible; allowed: a number other than 0")
+        raise ConfigError(f"scale {scale:g} is not possible; allowed: a number other than 0; correct --scale")
     spectra = _sample(fit, cube)
     fit.factor, why = _factor(cube, facts, scale)
     if fit.factor != 1:

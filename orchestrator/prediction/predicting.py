@@ -110,17 +110,11 @@ def check_cubes(
     counts = band_counts(model.facts)
     cubes = [open_cube(source, counts, variable=variable, band_axis=band_axis) for source in sources]
     folders = [None if to is None else Path(to).expanduser().absolute() / name for name in names_of(cubes)]
+    fits = [check_cube(cube, model.facts, scale=scale, ignore_wavelengths=ignore_wavelengths) for cube in cubes]
     for cube, folder in zip(cubes, folders, strict=True):
         if folder is not None:
             _check_place(folder, cube, overwrite)
-    return [
-        Checked(
-            cube=cube,
-            fit=check_cube(cube, model.facts, scale=scale, ignore_wavelengths=ignore_wavelengths),
-            folder=folder,
-        )
-        for cube, folder in zip(cubes, folders, strict=True)
-    ]
+    return [Checked(cube=c, fit=f, folder=folder) for c, f, folder in zip(cubes, fits, folders, strict=True)]
 
 
 def _check_place(folder: Path, cube: Cube, overwrite: bool) -> None:
