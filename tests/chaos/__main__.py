@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.chaos.command import NAME, Command
 from tests.chaos.compare import differences
-from tests.chaos.schedule import KINDS, draw_schedule
+from tests.chaos.schedule import ENDS_DRIVER, KINDS, draw_schedule
 from tests.chaos.shake import Shaken, Shaking
 from tests.chaos.strike import Hit
 from tests.chaos.timeline import as_json, head, hit_line, problems_of, summary, table
@@ -80,6 +80,7 @@ def _command(folder: Path, given: argparse.Namespace) -> Command:
 def _undisturbed(folder: Path, given: argparse.Namespace) -> Watch | None:
     """Run the sweep that nobody disturbs, or find it done in the kept folder; None where it fails."""
     command = _command(folder / "undisturbed", given)
+    is_new = not (command.sweep / "report").exists()
     watch = Watch(command.sweep, command.steps_folder)
     began_s = time.time()
     command.start()
@@ -91,7 +92,7 @@ def _undisturbed(folder: Path, given: argparse.Namespace) -> Watch | None:
         return None
     steps = sum(line.rank == 0 and line.kind == "step" for line in watch.lines)
     print(
-        f"undisturbed: {time.time() - began_s:.0f} s, {len({r.key for r in watch.slots.values()})} runs, "
+        f"undisturbed: {f'{time.time() - began_s:.0f} s' if is_new else 'done before'}, {len({r.key for r in watch.slots.values()})} runs, "
         f"{len(watch.slots)} slots, {steps} optimiser steps, each once",
         flush=True,
     )
@@ -117,6 +118,8 @@ def _shaken(folder: Path, given: argparse.Namespace, calm: Watch) -> tuple[Shake
         said = command.said_after(hit.mark)
         if following is not None and following.mark[0] == hit.mark[0]:
             said = said[: len(said) - len(command.said_after(following.mark))]
+        if hit.kind in ENDS_DRIVER:  # of a SIGKILL only the next start can tell
+            said += command.said_after((hit.mark[0] + 1, 0))
         hit.said = said
     return shaken, costs(shaken.hits, shaking.watch.lines, shaking.watch.moments, shaking.watch.slots)
 

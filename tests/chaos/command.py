@@ -74,8 +74,10 @@ class Command:
         return self.starts, self.output_path().stat().st_size
 
     def said_after(self, mark: tuple[int, int]) -> list[str]:
-        """Lines that the same start printed after a mark."""
+        """Lines that the same start printed after a mark; none where that start never was."""
         number, offset = mark
+        if not self.output_path(number).exists():
+            return []
         with self.output_path(number).open("rb") as output:
             output.seek(offset)
             text = output.read().decode(errors="replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from tests.chaos.strike import Hit
 from tests.chaos.work import Cost
 
 MOST_DIFFERENCES = 40
+_SPEAKS = re.compile(r"attempt \d+ failed|^hsfm-sweep:|interrupted|left RUNNING|found in the spool")
 
 
 def head() -> str:
@@ -38,9 +40,15 @@ def table(shaken: Shaken, costs: Sequence[Cost]) -> list[str]:
         fits = f" +{len(cost.fits)} fit" if cost.fits else ""
         reaction = f"{cost.reaction_s:.1f} s" if cost.reaction_s is not None else "-"
         orphans = f"{cost.orphans} for {cost.orphans_s:.1f} s" if cost.orphans else "-"
-        told = " | ".join(hit.said[-2:])[:150]
+        told = _told(hit.said)[:160]
         rows.append(f"{hit.plan.number:>3} {hit.kind:<7} {reaction:>14} {again + fits:>18} {orphans:>16}  {told}")
     return rows
+
+
+def _told(said: Sequence[str]) -> str:
+    """The line that speaks of the kill, else the last one."""
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in said]
+    return next((line for line in plain if _SPEAKS.search(line)), plain[-1] if plain else "")
 
 
 def summary(shaken: Shaken, costs: Sequence[Cost], problems: Sequence[str], asked: int) -> list[str]:
@@ -74,7 +82,7 @@ def summary(shaken: Shaken, costs: Sequence[Cost], problems: Sequence[str], aske
 
 
 def _counted(counts: Counter[Any]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda x: str(x[0])))
+    return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items(), key=lambda x: str(x[0])))
 
 
 def problems_of(shaken: Shaken, costs: Sequence[Cost], asked: int) -> list[str]:
