@@ -91,11 +91,9 @@ def _undisturbed(folder: Path, given: argparse.Namespace) -> Watch | None:
         print(f"the undisturbed sweep ended with {status}: {command.said_after((1, 0))[-3:]}")
         return None
     steps = sum(line.rank == 0 and line.kind == "step" for line in watch.lines)
-    print(
-        f"undisturbed: {f'{time.time() - began_s:.0f} s' if is_new else 'done before'}, {len({r.key for r in watch.slots.values()})} runs, "
-        f"{len(watch.slots)} slots, {steps} optimiser steps, each once",
-        flush=True,
-    )
+    lasted = f"{time.time() - began_s:.0f} s" if is_new else "done before"
+    keys = {record.key for record in watch.slots.values()}
+    print(f"undisturbed: {lasted}, {len(keys)} runs, {steps} optimiser steps, each once", flush=True)
     return watch
 
 
