@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.api_plan import SweepView
 from orchestrator.errors import ConfigError, unknown
-from orchestrator.execution.cell_state import SELECTION
-from orchestrator.execution.publish import best_final
+from orchestrator.execution.tallies import SELECTION, best_final
 from orchestrator.ledger.records import CellRecord, SlotRecord
 
 BEST = "best"

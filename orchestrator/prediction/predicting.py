@@ -14,22 +14,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import orchestrator
 from orchestrator.errors import ConfigError
 from orchestrator.execution.saved_model import SavedModel
 from orchestrator.prediction.checks import Fit, band_counts, check_cube
 from orchestrator.prediction.cubes import Cube, files_of, names_of, open_cube
 from orchestrator.prediction.models import FoundModel
 from orchestrator.prediction.picture import class_colours, draw_picture
+from orchestrator.prediction.prediction_record import prediction_record
 from orchestrator.prediction.rasters import label_type, no_data_id, write_confidence, write_labels
 
-SCHEMA = 1
 RECORD = "prediction.json"
 ENDINGS = ("img", "hdr", "tif", "npy")
 Progress = Callable[[str, int, "int | None"], None]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Prediction:
     """What a model says about a cube."""
 
@@ -46,7 +45,7 @@ class Prediction:
     files: tuple[Path, ...] = field(default=())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Checked:
     """A cube that fits the model."""
 
@@ -165,7 +164,7 @@ def predict_checked(
         fit.note("nodata", "warning", "no pixel holds data: nothing could be predicted")
     ids = np.array([*model.facts["class_ids"], no_data_id(model.facts["class_ids"])])
     labels_HW = ids.astype(label_type(model.facts["class_ids"], int(ids[-1])))[index_HW]
-    record = _record(checked, model, saved, index_HW, int(ids[-1]), time.perf_counter() - started)
+    record = prediction_record(cube, fit, model, saved, index_HW, int(ids[-1]), time.perf_counter() - started)
     files: tuple[Path, ...] = ()
     if checked.folder is not None:
         files = _write(checked.folder, checked.cube, labels_HW, index_HW, confidence_HW, record)
@@ -177,57 +176,6 @@ def predict_checked(
         folder=checked.folder,
         files=files,
     )
-
-
-def _record(
-    checked: Checked, model: FoundModel, saved: SavedModel, index_HW: NDArray[np.int16], no_data: int, seconds: float
-) -> dict[str, Any]:
-    facts, cube, fit = model.facts, checked.cube, checked.fit
-    names, colours = facts["class_names"], class_colours(len(facts["class_names"]))
-    counts = np.bincount((index_HW + 1).ravel(), minlength=len(names) + 1)
-    with_data = max(1, int(counts[1:].sum()))
-    classes = [
-        {
-            "index": index,
-            "id": class_id,
-            "name": name,
-            "colour": "#{:02x}{:02x}{:02x}".format(*colours[index]),
-            "pixels": int(counts[index + 1]),
-            "share": int(counts[index + 1]) / with_data,
-        }
-        for index, (class_id, name) in enumerate(zip(facts["class_ids"], names, strict=True))
-    ]
-    return {
-        "schema": SCHEMA,
-        "tool_version": orchestrator.__version__,
-        "cube": {
-            "path": cube.path,
-            "format": cube.format,
-            "height": int(index_HW.shape[0]),
-            "width": int(index_HW.shape[1]),
-            "bands": int(cube.cube_HWC.shape[2]),
-            "stored_shape": list(cube.stored_shape),
-            "band_axis": cube.band_axis,
-        },
-        "model": {
-            "key": model.key,
-            "strategy": facts["strategy"],
-            "dataset": facts["dataset"],
-            "dataset_digest": facts.get("dataset_digest"),
-            "cell": model.cell,
-            "source": model.source,
-            "mean_validation": model.mean_validation,
-        },
-        "classes": classes,
-        "no_data": {"id": no_data, "index": -1, "pixels": int(counts[0])},
-        "confidence": "probability of the class, 0 to 1"
-        if saved.has_confidence
-        else f"absent: {facts['strategy']} gives no probabilities",
-        "checks": list(fit.checks),
-        "warnings": fit.warnings,
-        "seconds": round(seconds, 3),
-        "files": [],
-    }
 
 
 def _write(
