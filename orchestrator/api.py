@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,11 +22,14 @@ from orchestrator.api_results import DEFAULT_ROOT, load_comparison, load_results
 from orchestrator.config import GridConfig
 from orchestrator.config.loading import load_grid
 from orchestrator.datasets.locations import DataLocations
-from orchestrator.errors import FeasibilityError
+from orchestrator.errors import FeasibilityError, LedgerError
 from orchestrator.plan.planned import Plan
 
 if TYPE_CHECKING:
     from orchestrator.execution.outcome import SweepOutcome
+
+PATIENCE_S, HASTE_S = 300.0, 20.0
+"""How long MLflow is waited for at the end of a sweep, and where something else has gone wrong."""
 
 __all__ = ["load_comparison", "load_predictions", "load_results", "plan", "run", "run_sweep"]
 
@@ -149,12 +153,16 @@ def run_sweep(
         )
         to_do = only(view.plan, chosen) if retry is not None else view.plan
         outcome = run_plan(to_do, ledger, paths, folder, console=console, plugins=plugins, retry=chosen)
-        ledger.flush(300)
+        ledger.flush(PATIENCE_S)
         after = _with_damage(view_sweep(grid, locations, sweep_root, tracking_uri), damaged)
         files = write_report(ledger, after.plan, folder / "report", console=console)
         outcome.report = files[-1]
-    finally:
-        ledger.close(300)
+    except BaseException:
+        # what is wrong is told now: events that MLflow has not taken are safe in the spool
+        with contextlib.suppress(LedgerError):
+            ledger.close(HASTE_S)
+        raise
+    ledger.close(PATIENCE_S)
     return outcome
 
 

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.execution import checkpoints
-from orchestrator.execution.cell_state import SELECTION
 from orchestrator.execution.model_files import CONFIG, example_of, read_facts
 from orchestrator.execution.saved_model import FOLDER
+from orchestrator.execution.tallies import MODEL_TAG, best_final
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import PlannedCell
 
 log = logging.getLogger(__name__)
-MODEL_TAG = "hsfm.model"
 
 
 class Housekeeper:
@@ -60,12 +59,6 @@ class Housekeeper:
             self._ledger.log_file(best.key, made, "model")
             self._ledger.flush(120)
         self._ledger.set_cell(str(planned.cell_id), tags={MODEL_TAG: best.key, "hsfm.model_slot": best.slot})
-
-
-def best_final(slots: Mapping[str, SlotRecord]) -> SlotRecord | None:
-    """The finished final run with the best validation score (test decides nothing); ties and none: the lowest seed."""
-    finals = [r for s, r in slots.items() if s.startswith("final/") and r.state == "finished"]
-    return min(finals, key=lambda r: (-r.scores.get(SELECTION, 0.0), int(r.slot.split("/")[1])), default=None)
 
 
 def make_mlflow_model(folder: Path, destination: Path) -> None:

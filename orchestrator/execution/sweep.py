@@ -14,14 +14,15 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.errors import FeasibilityError
+from orchestrator.errors import ExecutionError, FeasibilityError
 from orchestrator.execution.ending import Ending
 from orchestrator.execution.journal import LedgerJournal
 from orchestrator.execution.outcome import SweepOutcome, ending_on_signals, timing_of
 from orchestrator.execution.provenance import provenance_tags
-from orchestrator.execution.publish import MODEL_TAG, Housekeeper
+from orchestrator.execution.publish import Housekeeper
 from orchestrator.execution.segments import Segment
 from orchestrator.execution.sweep_state import SweepState
+from orchestrator.execution.tallies import MODEL_TAG
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import Plan, PlannedCell
 
@@ -189,10 +190,11 @@ def _tune(
         }
 
     resources: dict[str, float] = {"cpu": 0, **({DRIVER_RESOURCE: 0.01} if has_driver_nodes else {"memory": 1})}
+    searcher = SweepSearcher(state, make_job, lambda: limit, cancel)
     tuner = tune.Tuner(
         tune.with_resources(drive_segment, resources),
         tune_config=tune.TuneConfig(
-            search_alg=SweepSearcher(state, make_job, lambda: limit, cancel),
+            search_alg=searcher,
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda t: t.trial_id,
@@ -205,6 +207,8 @@ def _tune(
         ),
     )
     tuner.fit()
+    if searcher.ledger_error is not None:
+        raise ExecutionError(f"{searcher.ledger_error} Nothing finished is lost: then the same command goes on.")
 
 
 def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:

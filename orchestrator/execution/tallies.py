@@ -13,6 +13,8 @@ from orchestrator.plan.slots import final_slots
 SELECTION = "selection"
 """Score under which a slot keeps the validation value that decides."""
 STAGES = ("search", "final")
+MODEL_TAG = "hsfm.model"
+"""Tag of a cell's run: key of its best final run, once that is published as an MLflow model."""
 
 
 def stage_of(slot: str) -> str:
@@ -47,3 +49,9 @@ def mean_test(planned: PlannedCell, slots: Mapping[str, SlotRecord], metric: str
         record.scores[name] for record in finals if record and record.state == "finished" and name in record.scores
     ]
     return fmean(scores) if scores and len(scores) == len(finals) else None
+
+
+def best_final(slots: Mapping[str, SlotRecord]) -> SlotRecord | None:
+    """The finished final run with the best validation score (test decides nothing); ties and none: the lowest seed."""
+    finals = [r for s, r in slots.items() if s.startswith("final/") and r.state == "finished"]
+    return min(finals, key=lambda r: (-r.scores.get(SELECTION, 0.0), int(r.slot.split("/")[1])), default=None)

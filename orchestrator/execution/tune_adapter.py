@@ -15,6 +15,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from orchestrator.errors import LedgerError
 from orchestrator.execution.hub import find_hub
 from orchestrator.execution.segments import Segment
 from orchestrator.execution.sweep_state import SweepState
@@ -47,6 +48,8 @@ class SweepSearcher(Searcher):
     ) -> None:
         super().__init__(metric=None, mode=None)
         self._state, self._make_job, self._limit, self._cancel = state, make_job, limit, cancel
+        self.ledger_error: LedgerError | None = None
+        """Why decisions could not be written down any more."""
         self._lease_of: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -83,6 +86,10 @@ class SweepSearcher(Searcher):
             self._give_up("writing down the end of a run", problem)
 
     def _give_up(self, doing: str, error: Exception) -> None:
+        if isinstance(error, LedgerError):
+            self.ledger_error = self.ledger_error or error
+            self._state.stop_reason = self._state.stop_reason or str(error)
+            return
         log.exception("while %s", doing)
         if not self._state.stop_reason:
             self._state.stop_reason = f"internal error while {doing}: {type(error).__name__}: {error}"
