@@ -9,8 +9,9 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.cli.options import json_option, sweep_options, sweep_request, sweep_words
+from orchestrator.cli.options import json_option, sweep_options, sweep_request
 from orchestrator.cli.printing import console, print_json, table
+from orchestrator.cli.same_command import sweep_words
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -116,14 +116,3 @@ def load_plugins(plugins: Sequence[Path]) -> None:
     """Register the strategies of the given files."""
     for plugin in plugins:
         load_plugin(plugin)
-
-
-def sweep_words(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The options of `sweep_options` as they have to be typed to name the same sweep in another command."""
-    words = ["--grid", str(options["grid"])]
-    for name, default in (("data_root", None), ("out", DEFAULT_OUT), ("tracking_uri", None)):
-        if options[name] is not None and str(options[name]) != default:
-            words += [f"--{name.replace('_', '-')}", str(options[name])]
-    for plugin in options["plugins"]:
-        words += ["--plugin", str(plugin)]
-    return (*words, *options["overrides"])

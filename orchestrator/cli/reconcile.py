@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import json_option, sweep_options, sweep_request, sweep_words
+from orchestrator.cli.options import json_option, sweep_options, sweep_request
 from orchestrator.cli.printing import print_json
+from orchestrator.cli.same_command import same_sweep
 
 SCHEMA = 1
 
@@ -50,5 +50,5 @@ def reconcile(take_over: bool, as_json: bool, **options: Any) -> None:
         click.echo(f"{request.grid.name}: nothing to do; no run was left RUNNING and the spool is empty.")
     if done.open_slots:
         runs, them = ("run is", "it") if done.open_slots == 1 else ("runs are", "them")
-        command = shlex.join(["hsfm-sweep", *sweep_words(options)])
+        command = same_sweep("", options)
         click.echo(f"{done.open_slots} {runs} not finished; `{command}` goes on with {them}.")

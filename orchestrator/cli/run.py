@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.markup import escape
 
-from orchestrator.cli.options import DEFAULT_OUT, sweep_options, sweep_request
+from orchestrator.cli.options import sweep_options, sweep_request
 from orchestrator.cli.printing import console
+from orchestrator.cli.same_command import same_sweep
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,18 +50,8 @@ def run_and_tell(options: Mapping[str, Any], *, retry: str | None = None) -> int
         plugins=tuple(str(plugin) for plugin in request.plugins),
         console=terminal,
     )
-    _say_how_it_ended(outcome, terminal, _ui_command(options))
+    _say_how_it_ended(outcome, terminal, same_sweep("ui", options))
     return outcome.exit_code
-
-
-def _ui_command(options: Mapping[str, Any]) -> str:
-    """The command that opens this sweep in MLflow's user interface, with what tells where it is."""
-    words = ["hsfm-sweep", "ui", "--grid", str(options["grid"])]
-    if str(options["out"]) != DEFAULT_OUT:
-        words += ["--out", str(options["out"])]
-    if options["tracking_uri"]:
-        words += ["--tracking-uri", str(options["tracking_uri"])]
-    return shlex.join([*words, *(word for word in options["overrides"] if word.startswith("name="))])
 
 
 def _say_how_it_ended(outcome: SweepOutcome, terminal: Console, ui_command: str) -> None:

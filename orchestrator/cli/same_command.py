@@ -17,7 +17,12 @@ def same_sweep(verb: str, options: Mapping[str, Any], *more: str) -> str:
         options: values of `sweep_options`.
         more: further words.
     """
-    words = ["hsfm-sweep", *([verb] if verb else []), "--grid", str(options["grid"])]
+    return shlex.join(["hsfm-sweep", *([verb] if verb else []), *sweep_words(options), *more])
+
+
+def sweep_words(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The options of `sweep_options` as they have to be typed to name the same sweep in another command."""
+    words = ["--grid", str(options["grid"])]
     if str(options["out"]) != DEFAULT_OUT:
         words += ["--out", str(options["out"])]
     if options.get("data_root"):
@@ -27,4 +32,4 @@ def same_sweep(verb: str, options: Mapping[str, Any], *more: str) -> str:
         words += ["--tracking-uri", "URI" if "@" in str(uri) else str(uri)]
     for plugin in options.get("plugins", ()):
         words += ["--plugin", str(plugin)]
-    return shlex.join([*words, *options["overrides"], *more])
+    return (*words, *options["overrides"])

@@ -38,7 +38,13 @@ def list_(data_root: Path | None, as_json: bool, debug: bool) -> None:  # noqa: 
     for name, one in found.items():
         spec = get_spec(name)
         state = styled("done").replace("done", "present") if one.path else "absent"
-        rows.add_row(name, state, f"{spec.size_bytes / 1e6:.1f}" if spec.size_bytes else "-", spec.licence_weights, escape(spec.title))
+        rows.add_row(
+            name,
+            state,
+            f"{spec.size_bytes / 1e6:.1f}" if spec.size_bytes else "-",
+            spec.licence_weights,
+            escape(spec.title),
+        )
     out = console()
     out.print(rows)
     for one in found.values():
