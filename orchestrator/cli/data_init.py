@@ -32,6 +32,8 @@ def init(folder: Path, print_only: bool, debug: bool) -> None:  # noqa: ARG001
     else:
         file = write_draft(folder, found.text)
         click.echo(f"wrote {file}")
+    for note in found.notes:
+        click.echo(note, err=True)
     for line, question in zip(found.lines, found.questions, strict=True):
         click.echo(f"to answer in line {line}: {question}", err=True)
     if not print_only:

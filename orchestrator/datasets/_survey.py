@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,8 @@ class Found:
     split_lists: Mapping[str, str]
     unread: tuple[str, ...]
     """Files of a known ending that could not be read, and why."""
+    unlabelled: tuple[str, ...]
+    """Cubes left out of the pairs: others have label images, and none that is left fits these."""
 
 
 def survey(folder: Path) -> Found:
@@ -85,7 +87,7 @@ def survey(folder: Path) -> Found:
             f"folder {folder} holds no cube that can be read{damaged}; known endings: {', '.join(ENDINGS)}; "
             "give another folder"
         )
-    pairs = tuple(_pair(folder, cube, flat, alone=len(cubes) == 1) for cube in cubes)
+    pairs, unlabelled = _labelled([_pair(folder, cube, flat, alone=len(cubes) == 1) for cube in cubes])
     ids, names = _label_ids(folder, [pair.labels for pair in pairs if pair.labels is not None])
     lists: dict[str, str] = {}
     for file in files:
@@ -98,6 +100,7 @@ def survey(folder: Path) -> Found:
         class_names=names,
         split_lists=lists if {"train", "test"} <= set(lists) else {},
         unread=tuple(unread),
+        unlabelled=unlabelled,
     )
 
 
@@ -111,6 +114,19 @@ def _headers(folder: Path, files: Sequence[Path]) -> tuple[list[Header], list[st
         except (DataError, OSError, ValueError) as error:
             unread.append(f"{file.relative_to(folder).as_posix()}: {error}")
     return headers, unread
+
+
+def _labelled(pairs: Sequence[Pair]) -> tuple[tuple[Pair, ...], tuple[str, ...]]:
+    """Pairs that have a label image or may have one, and the cubes of the others.
+
+    A cube beside a labelled scene is there to be predicted: it is no reason for a question.
+    """
+    taken = {pair.labels.path for pair in pairs if pair.labels is not None}
+    if not taken:
+        return tuple(pairs), ()
+    left = [replace(pair, candidates=tuple(path for path in pair.candidates if path not in taken)) for pair in pairs]
+    without = tuple(pair.cube.path for pair in left if pair.labels is None and not pair.candidates)
+    return tuple(pair for pair in left if pair.cube.path not in without), without
 
 
 def _pair(folder: Path, cube: Header, flat: Sequence[Header], *, alone: bool) -> Pair:

@@ -30,6 +30,8 @@ class Draft:
     """Key and question of every value that starts with TODO; the loader refuses the file until none is left."""
     lines: tuple[int, ...]
     """Line of each question in the text, from 1."""
+    notes: tuple[str, ...] = ()
+    """Files of the folder that are not in the description, and why; the text has them as comments."""
 
 
 def draft(folder: Path) -> Draft:
@@ -44,7 +46,7 @@ def draft(folder: Path) -> Draft:
     text = "\n".join(_lines(folder, found)) + "\n"
     questions = tuple(f"{key}: {question}" for key, question in open_questions(yaml.safe_load(text)))
     lines = tuple(number for number, line in enumerate(text.splitlines(), 1) if f'"{TODO}' in line)
-    return Draft(text=text, questions=questions, lines=lines)
+    return Draft(text=text, questions=questions, lines=lines, notes=tuple(_notes(found)))
 
 
 def write_draft(folder: Path, text: str) -> Path:
@@ -81,7 +83,7 @@ def _lines(folder: Path, found: Found) -> list[str]:
     else:
         seen = f" ({first.numbers})" if first.numbers else ""
         lines.append(_ask("scale", f"stored number / scale = quantity: 10000 for reflectance x 10000, 1 if raw{seen}"))
-    lines += [f"# not read: {' '.join(reason.split())}" for reason in found.unread]
+    lines += [f"# {note}" for note in _notes(found)]
     lines += _band_lines(found)
     lines += _image_lines(found)
     lines += _class_lines(found)
@@ -94,6 +96,14 @@ def _lines(folder: Path, found: Found) -> list[str]:
         lines.append(_ask("split_lists", "{train: [...], test: [...]}: 2 images are too few for folds"))
     lines += ['citation: ""', 'licence: ""']
     return lines
+
+
+def _notes(found: Found) -> list[str]:
+    """What of the folder is not in the description."""
+    return [
+        *(f"not read: {' '.join(reason.split())}" for reason in found.unread),
+        *(f"left out, no label image: {path}" for path in found.unlabelled),
+    ]
 
 
 def _ask(key: str, question: str) -> str:

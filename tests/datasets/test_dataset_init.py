@@ -86,6 +86,16 @@ def test_an_id_that_the_label_file_calls_unclassified_is_no_question(tmp_path: P
     assert settings["classes"] == {1: "stripes", 2: "field", 3: "rest"}
 
 
+def test_a_cube_to_be_predicted_beside_a_labelled_scene_is_left_out_and_told(envi_folder: Path) -> None:
+    write_envi(envi_folder, "next_year", made_scene(seed=1)[0])
+    found = draft(envi_folder)
+    settings = yaml.safe_load(found.text)
+    assert [image["cube"] for image in settings["images"]] == ["plot.hdr"]
+    assert settings["split"] == "block"
+    assert found.notes == ("left out, no label image: next_year.hdr",)
+    assert "# left out, no label image: next_year.hdr" in found.text
+
+
 def test_the_loader_refuses_open_questions_and_takes_the_answers(envi_folder: Path, locations: DataLocations) -> None:
     path = write_draft(envi_folder, draft(envi_folder).text)
     with pytest.raises(ConfigError, match=r"(?s)9 open questions.*quantity: one of toa_reflectance"):
