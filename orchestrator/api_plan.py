@@ -12,6 +12,7 @@ from orchestrator.config import GridConfig
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import list_datasets, status
 from orchestrator.errors import ConfigError
+from orchestrator.execution.machine import whole_cpus
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
@@ -67,7 +68,7 @@ def view_sweep(
         slots,
         measured_s=measured_step_s(records.values()),
         # the CPUs of a cluster that is joined are not known before it is joined
-        cpus=None if os.environ.get("RAY_ADDRESS") else os.cpu_count(),
+        cpus=None if os.environ.get("RAY_ADDRESS") else whole_cpus(),
         expanded=expanded,
     )
     return SweepView(plan=plan, records=records, folder=folder)

@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.config import ExecutionConfig
 from orchestrator.errors import FeasibilityError
 from orchestrator.execution.local_ray import LocalRay
+from orchestrator.execution.machine import whole_cpus
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ def ray_session(
     if is_local:
         # More groups than cores may be asked for (tests do); Ray then counts what was asked for, not what is there.
         local = {
-            "num_cpus": max(os.cpu_count() or 1, wanted if execution.groups else 1),
+            "num_cpus": max(whole_cpus(), wanted if execution.groups else 1),
             "include_dashboard": False,
             "resources": {DRIVER_RESOURCE: 1000},
         }

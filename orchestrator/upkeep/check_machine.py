@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.errors import LedgerError
+from orchestrator.execution import machine
 from orchestrator.ledger.ui import LOOPBACK, check_port_free
 from orchestrator.upkeep import resources
 from orchestrator.upkeep.findings import Finding, Subject
@@ -29,22 +30,22 @@ SHARED_MEMORY = Path("/dev/shm")
 
 def devices(subject: Subject) -> Iterator[Finding]:
     """CPUs and memory as the control group allows, against what a worker group needs."""
-    allowed, seen = resources.cpus_allowed(), os.cpu_count() or 1
+    allowed, seen = machine.cpus_allowed(), os.cpu_count() or 1
     execution = subject.grid.execution if subject.grid else None
     is_cluster = bool(os.environ.get("RAY_ADDRESS"))
     text = f"{allowed:g} of {seen} CPUs may be used"
     per_group = (subject.grid.train.world_size * execution.cpus_per_worker) if subject.grid and execution else 1
+    fits = max(1, int(allowed) // per_group)  # what a sweep takes by itself
     asked = execution.groups if execution else 0
     if is_cluster:
         yield Finding("CPUs", "ok", f"{text}; the sweep joins the cluster of RAY_ADDRESS")
-    elif (asked or seen // per_group) * per_group > allowed:
-        groups = max(1, int(allowed) // per_group)
-        found = f"{text}, but the sweep would use {asked or seen // per_group} worker groups of {per_group}"
-        yield Finding("CPUs", "warning", f"{found}: they would wait for each other", f"execution.groups={groups}")
+    elif (asked or fits) * per_group > allowed:
+        found = f"{text}, but the sweep would use {asked or fits} worker groups of {per_group}"
+        yield Finding("CPUs", "warning", f"{found}: they would wait for each other", f"execution.groups={fits}")
     else:
         yield Finding("CPUs", "ok", text)
     total, free = resources.memory_allowed()
-    workers = (asked or max(1, seen // per_group)) * (subject.grid.train.world_size if subject.grid else 1)
+    workers = (asked or fits) * (subject.grid.train.world_size if subject.grid else 1)
     need = 0.0 if is_cluster else workers * WORKER_GIB + RAY_GIB
     text = f"{free / GIB:.1f} GiB of {total / GIB:.1f} GiB are free"
     if free / GIB < need:

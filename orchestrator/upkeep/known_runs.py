@@ -84,7 +84,7 @@ def known_runs(ledger: Ledger, plan: Plan, others: Mapping[str, str]) -> KnownRu
 
 def _best_keys(record: CellRecord) -> set[str]:
     """The best final by its scores, and the one that was published as the cell's model."""
-    from orchestrator.execution.publish import MODEL_TAG, best_final
+    from orchestrator.execution.tallies import MODEL_TAG, best_final
 
     best = best_final(record.slots)
     return {key for key in (best.key if best else "", record.tags.get(MODEL_TAG, "")) if key}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.execution.machine import control_groups, read_small_file
+
 GIB = 2**30
-CGROUPS = Path("/sys/fs/cgroup")
 _UNLIMITED = 2**60
 _ASK_TORCH = """
 import json, torch
@@ -29,58 +29,20 @@ print(json.dumps(found))
 """
 
 
-def cpus_allowed() -> float:
-    """CPUs that this process may use: affinity and the control group's quota."""
-    most = float(len(os.sched_getaffinity(0)))
-    for folder in _groups("cpu"):
-        quota = _quota(folder)
-        if quota:
-            most = min(most, quota)
-    return most
-
-
-def _quota(folder: Path) -> float:
-    """CPUs that a control group gives, of version 2 or 1; 0 where it sets no limit."""
-    limit = _read(folder / "cpu.max").split()
-    if len(limit) == 2 and limit[0].isdigit():
-        return int(limit[0]) / int(limit[1])
-    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() and int(period) else 0.0
-
-
 def memory_allowed() -> tuple[int, int]:
     """Bytes of memory that there are for us, and that are free: the machine's, or the control group's."""
     import psutil
 
     found = psutil.virtual_memory()
     total, free = int(found.total), int(found.available)
-    for folder in _groups("memory"):
-        limits = [_read(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
-        used = [_read(folder / name) for name in ("memory.current", "memory.usage_in_bytes")]
+    for folder in control_groups("memory"):
+        limits = [read_small_file(folder / name) for name in ("memory.max", "memory.limit_in_bytes")]
+        used = [read_small_file(folder / name) for name in ("memory.current", "memory.usage_in_bytes")]
         for limit, use in zip(limits, used, strict=True):
             if limit.isdigit() and int(limit) < _UNLIMITED:
                 total = min(total, int(limit))
                 free = min(free, max(0, int(limit) - int(use or 0)))
     return total, free
-
-
-def _groups(controller: str) -> list[Path]:
-    """Folders of this process's control group, as seen from inside of a container or from the host."""
-    found = [CGROUPS, CGROUPS / controller]
-    for line in _read(Path("/proc/self/cgroup")).splitlines():
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            found.append(CGROUPS / path.lstrip("/"))
-        elif controller in controllers.split(","):
-            found.append(CGROUPS / controller / path.lstrip("/"))
-    return list(dict.fromkeys(found))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
 
 
 def existing(folder: Path) -> Path:
@@ -112,7 +74,7 @@ class Gpus:
 
 def gpus(timeout_s: float = 60) -> Gpus:
     """Ask torch in a process of its own: a broken driver can hang or kill it. Without GPUs torch is not imported."""
-    driver = _read(Path("/proc/driver/nvidia/version")).splitlines()
+    driver = read_small_file(Path("/proc/driver/nvidia/version")).splitlines()
     if not any(Path("/dev").glob("nvidia[0-9]*")):
         return Gpus(present=False, driver=driver[0] if driver else "")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import importlib.metadata
 import json
@@ -18,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.config import load_grid
+from orchestrator.execution import machine
 from orchestrator.upkeep import check_machine, check_mlflow, check_software, resources
 from orchestrator.upkeep.deep import compare_versions, versions_here
 from orchestrator.upkeep.findings import Finding, Subject, run_checks
@@ -212,15 +215,16 @@ def test_limits_of_a_container_count_as_much_as_the_machine(tmp_path: Path, monk
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     (tmp_path / "memory.max").write_text(str(2**30))
     (tmp_path / "memory.current").write_text(str(2**29))
-    monkeypatch.setattr(resources, "CGROUPS", tmp_path)
-    assert resources.cpus_allowed() == 0.5
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    assert machine.cpus_allowed() == 0.5
     assert resources.memory_allowed() == (2**30, 2**29)
 
 
 def test_more_groups_than_the_container_has_cpus_are_told(alone: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "cpus_allowed", lambda: 2.0)
+    monkeypatch.setattr(machine, "cpus_allowed", lambda: 2.0)
     monkeypatch.setattr("os.cpu_count", lambda: 64)
-    (cpus,) = [one for one in look(check_machine.devices, alone) if one.check == "CPUs"]
+    subject = dataclasses.replace(alone, grid=load_grid("smoke", ["execution.groups=8"]))
+    (cpus,) = [one for one in look(check_machine.devices, subject) if one.check == "CPUs"]
     assert cpus.result == "warning"
     assert cpus.mend == "execution.groups=2"
 
