@@ -24,6 +24,9 @@ from tests.chaos.timeline import as_json, head, hit_line, problems_of, summary, 
 from tests.chaos.watch import Watch
 from tests.chaos.work import Cost, costs
 
+SHORT = 6
+"""Up to so many kills a shorter sweep gives room enough."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parse(arguments)
@@ -56,14 +59,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=45, help="limit of the shaken sweep (default: %(default)s)")
     parser.add_argument("--groups", type=int, default=2, help="worker groups (default: %(default)s)")
     parser.add_argument("--world-size", type=int, default=1, choices=(1, 2), help="workers a group (default: 1)")
-    parser.add_argument("--steps", type=int, default=240, help="optimiser steps a run (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="optimiser steps a run (default: 240; 120 up to 6 kills)")
     parser.add_argument("--kinds", type=_kinds, default=list(KINDS), help=f"default: {','.join(KINDS)}")
     parser.add_argument(
         "--keep", type=Path, metavar="DIR", help="keep both sweeps here; an undisturbed one is used again"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--plan", action="store_true", help="print which kills would fall when, and start nothing")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    given.steps = given.steps or (240 if given.kills > SHORT else 120)
+    return given
 
 
 def _kinds(text: str) -> list[str]:
