@@ -67,3 +67,5 @@ def export(
         f"labels in {graph['labels_unequal']} of {graph['pixels_compared']} pixels",
         soft_wrap=True,
     )
+    if graph["reason"]:
+        out.print(f"no graph {escape(graph['reason'])}", soft_wrap=True)

@@ -21,7 +21,7 @@ from orchestrator.prediction.onnx_graph import INPUT, ODD_SIZE_PX, OPSET
 
 GRAPH = "model.onnx"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
-TIME_LIMIT_S = 120.0
+TIME_LIMIT_S = 90.0
 """For one try: tracing with free height and width does not end for some networks."""
 WINDOW_PX = 64
 FIXED_SIDE_PX = 128
@@ -55,7 +55,8 @@ def export_onnx(model: FoundModel, saved: Any, folder: Path, plugins: Sequence[P
                 compared, reason = {}, f"onnxruntime: {str(error).strip().splitlines()[0]}"
             else:
                 if compared["agrees"]:
-                    return {"file": GRAPH, "opset": OPSET, "size": size, "window": source, **compared, "reason": ""}
+                    made = {"file": GRAPH, "opset": OPSET, "size": size, "window": source, **compared}
+                    return made | {"reason": "; ".join(reasons)}
                 reason = f"its logits differ by up to {compared['max_difference']:.3g}"
         reasons.append(f"for {size}: {reason}")
         (folder / GRAPH).unlink(missing_ok=True)
