@@ -130,16 +130,20 @@ def run_sweep(
     console: Console | None = None,
 ) -> SweepOutcome:
     """`run` with everything resolved; see there."""
-    from orchestrator.execution.sweep import Paths, run_plan
     from orchestrator.ledger.store import open_ledger
-    from orchestrator.report import write_report
+    from orchestrator.report import remember_origin, write_report
 
     console = console or Console()
     folder = (sweep_root / grid.name).resolve()
-    before = view_sweep(grid, locations, sweep_root, tracking_uri).plan
+    view = view_sweep(grid, locations, sweep_root, tracking_uri)
+    before = view.plan
     if not before.is_feasible:
         raise FeasibilityError(before.feasibility)
+    if retry is None and (done := _nothing_to_do(view, tracking_uri, console)) is not None:
+        return done
     chosen = failed_cells(before, retry) if retry is not None else ()
+    from orchestrator.execution.sweep import Paths, run_plan
+
     # before data are prepared, which can take minutes: a folder that cannot be written is told at once
     ledger = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="drive")
     try:
@@ -163,6 +167,32 @@ def run_sweep(
             ledger.close(HASTE_S)
         raise
     ledger.close(PATIENCE_S)
+    if not damaged:
+        remember_origin(folder / "report", after.plan, ledger.stamp_at_rest())
+    return outcome
+
+
+def _nothing_to_do(view: SweepView, tracking_uri: str | None, console: Console) -> SweepOutcome | None:
+    """How a finished sweep ended, its comparison printed again; None where there may be anything to do.
+
+    Everything must be done or blocked and published, the ledger at rest, and the report made from this very ledger.
+    """
+    from orchestrator.execution.outcome import SweepOutcome
+    from orchestrator.execution.tallies import MODEL_TAG
+    from orchestrator.ledger.store import open_ledger
+    from orchestrator.report import print_again
+
+    cells = view.plan.cells
+    done = [cell for cell in cells if cell.state == "done"]
+    is_published = all(MODEL_TAG in view.records[str(cell.cell_id)].tags for cell in done)
+    if not done or not is_published or any(cell.state not in ("done", "blocked") for cell in cells):
+        return None
+    stamp = open_ledger(view.folder, view.plan.name, tracking_uri=tracking_uri, mode="read").stamp_at_rest()
+    page = print_again(view.folder.resolve() / "report", view.plan, stamp, console=console)
+    if page is None:
+        return None
+    outcome = SweepOutcome(view.plan.name, view.folder.resolve(), finished=len(done), report=page)
+    outcome.blocked = [cell.why_blocked for cell in cells if cell.state == "blocked" and not cell.optional]
     return outcome
 
 

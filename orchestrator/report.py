@@ -5,18 +5,25 @@ Everything is derived: it can be deleted and made again from the ledger at any t
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+import orchestrator
 from orchestrator.plan.planned import Plan
+from orchestrator.plan.run_spec import content_hash
 
 if TYPE_CHECKING:
+    from orchestrator.analysis.rows import ComparisonRow
     from orchestrator.ledger.store import Ledger
 
 PARQUET, CSV, LATEX, PAGE = "results.parquet", "results.csv", "comparison.tex", "comparison.html"
+MADE_FROM = "made_from.json"
+"""Beside the report: what it was made from, so that a re-run with nothing to do can see that it still holds."""
 
 
 def write_report(
@@ -41,7 +48,6 @@ def write_report(
     from orchestrator.analysis.latex import write_latex
     from orchestrator.analysis.results import results_table, write_csv, write_parquet
     from orchestrator.analysis.summary import compare, comparison_data
-    from orchestrator.analysis.terminal import comparison_notes, comparison_table
     from orchestrator.ledger.queries import run_rows
     from orchestrator.ledger.store import SWEEP_KEY
 
@@ -60,10 +66,59 @@ def write_report(
         write_latex(rows, out / LATEX),
     ]
     files.append(render(files[0], out / PAGE))
-    if rows:
-        console.print(comparison_table(rows))
-        console.print(comparison_notes(rows))
+    _print_comparison(rows, console)
     if publish:
         for path in files:
             ledger.log_file(SWEEP_KEY, path, "report")
     return files
+
+
+def _print_comparison(rows: Sequence[ComparisonRow], console: Console) -> None:
+    from orchestrator.analysis.terminal import comparison_notes, comparison_table
+
+    if rows:
+        console.print(comparison_table(rows))
+        console.print(comparison_notes(rows))
+
+
+def remember_origin(out: Path, plan: Plan, stamp: str) -> None:
+    """Write down what the report in `out` was made from.
+
+    Args:
+        out: folder of the report.
+        plan: what was reported.
+        stamp: `Ledger.stamp_at_rest` of the ledger that it was made from; "" = it cannot be told later.
+    """
+    if stamp:
+        (out / MADE_FROM).write_text(json.dumps(_origin(out, plan, stamp)), encoding="utf-8")
+
+
+def print_again(out: Path, plan: Plan, stamp: str, *, console: Console) -> Path | None:
+    """Print the comparison of a report that still holds; its page, or None where it has to be made anew."""
+    from orchestrator.analysis.stored import stored_comparison
+
+    try:
+        known = json.loads((out / MADE_FROM).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not stamp or known != _origin(out, plan, stamp):
+        return None
+    rows = stored_comparison(out / PARQUET)
+    if rows is None:
+        return None
+    _print_comparison(rows, console)
+    return out / PAGE
+
+
+def _origin(out: Path, plan: Plan, stamp: str) -> dict[str, Any]:
+    """The ledger, the plan, the version, and the files themselves, so that no other report is taken for it."""
+    from orchestrator.analysis.expected import expected_cells
+
+    files = [out / name for name in (PARQUET, CSV, LATEX, PAGE)]
+    told = [asdict(plan.search), plan.grid.description, plan.grid.seeds, [vars(cell) for cell in expected_cells(plan)]]
+    return {
+        "version": orchestrator.__version__,
+        "ledger": stamp,
+        "plan": content_hash(told),
+        "files": [f"{file.stat().st_size}:{file.stat().st_mtime_ns}" if file.is_file() else "" for file in files],
+    }

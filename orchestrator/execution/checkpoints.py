@@ -12,7 +12,6 @@ import pickle
 import re
 from typing import Any
 
-import torch
 from pyarrow import fs
 
 from orchestrator.errors import ExecutionError
@@ -33,6 +32,8 @@ def run_folder(storage: str, key: str) -> str:
 
 def save(storage: str, key: str, attempt: int, state: dict[str, Any]) -> None:
     """Write `state` (tensors and plain values) as the newest checkpoint of this attempt."""
+    import torch
+
     system, base = _open(run_folder(storage, key))
     folder = f"{base}/attempt-{attempt}"
     system.create_dir(folder, recursive=True)
@@ -74,6 +75,8 @@ def load_newest(storage: str, key: str, map_location: str = "cpu") -> dict[str, 
 
 
 def _read(system: fs.FileSystem, path: str, map_location: str) -> dict[str, Any] | None:
+    import torch
+
     with system.open_input_stream(path) as stream:
         data = stream.read()
     try:

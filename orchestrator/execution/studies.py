@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import optuna
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.execution.streams import stream_seed
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.plan.slots import survivors
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
+if TYPE_CHECKING:
+    import optuna
+    from optuna.trial import FrozenTrial
 
 
 def to_optuna(space: Mapping[str, Any]) -> dict[str, optuna.distributions.BaseDistribution]:
@@ -27,6 +26,8 @@ def to_optuna(space: Mapping[str, Any]) -> dict[str, optuna.distributions.BaseDi
     Raises:
         TypeError: a distribution that is neither Float, Int nor Categorical.
     """
+    import optuna
+
     made: dict[str, optuna.distributions.BaseDistribution] = {}
     for name, d in space.items():
         match type(d).__name__:
@@ -66,6 +67,10 @@ def draw_round(
         sampler: tpe or random.
         round_size: the first round is drawn at random (TPE has nothing to learn from yet).
     """
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = to_optuna(space)
     study = optuna.create_study(direction="maximize")
     study.add_trials([_told(record, distributions) for record in past])
@@ -88,6 +93,8 @@ def draw_round(
 
 
 def _sampler(name: str, seed: int, startup: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
     if name == "random":
         return optuna.samplers.RandomSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
@@ -99,6 +106,8 @@ def _inside(params: Mapping[str, Any], distributions: Mapping[str, Any]) -> dict
 
 def _told(record: SlotRecord, distributions: Mapping[str, Any]) -> FrozenTrial:
     """A closed slot as Optuna should see it: stopped is PRUNED with its score at the rung, failed is FAIL."""
+    from optuna.trial import TrialState, create_trial
+
     params, score = _inside(record.params, distributions), record.scores.get("selection")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=UserWarning)

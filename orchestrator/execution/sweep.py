@@ -24,7 +24,7 @@ from orchestrator.execution.segments import Segment
 from orchestrator.execution.sweep_state import SweepState
 from orchestrator.execution.tallies import MODEL_TAG
 from orchestrator.ledger.store import Ledger
-from orchestrator.plan.planned import Plan, PlannedCell
+from orchestrator.plan.planned import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,8 +221,4 @@ def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:
         elif not cell.planned.optional and not outcome.is_interrupted:
             errors = [r.error for r in cell.slots.values() if r.state == "failed"]
             outcome.failed.append(f"{cell.planned.cell}: {errors[0] if errors else 'not finished'}")
-    outcome.blocked = [_why_blocked(c) for c in plan.cells if c.state == "blocked" and not c.optional]
-
-
-def _why_blocked(planned: PlannedCell) -> str:
-    return f"{planned.cell}: {planned.reason}" + (f" ({planned.remedy})" if planned.remedy else "")
+    outcome.blocked = [c.why_blocked for c in plan.cells if c.state == "blocked" and not c.optional]

@@ -149,6 +149,11 @@ class MlflowStore:
         if self.location.database is not None:
             sync(self.location.database)
 
+    def close(self) -> None:
+        """Let go of the embedded store's file, so that SQLite tidies up its log; the next call opens it again."""
+        if self.location.database is not None:
+            self.client._tracking_client.store.engine.dispose()
+
     def log_params(self, run_id: str, params: Mapping[str, str]) -> None:
         """Write params once; MLflow refuses a changed value."""
         from mlflow.entities import Param

@@ -20,6 +20,7 @@ from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.reporting import Reporting
 from orchestrator.ledger.run_ids import Target
 from orchestrator.ledger.spool import Spool, SpoolEntry, read_after, read_committed
+from orchestrator.ledger.standstill import stamp_at_rest
 from orchestrator.ledger.writer import Writer
 
 
@@ -231,7 +232,12 @@ class Ledger(Reporting):
             self._closed = True
             driving.writer.stop(5.0)
             driving.spool.close()
+            self._open_store().close()
             driving.lock.release()
+
+    def stamp_at_rest(self) -> str:
+        """A stamp that changes with every write; "" while anything is at work or was left unfinished."""
+        return stamp_at_rest(self.location, self.sweep_name)
 
     def __enter__(self) -> Ledger:
         return self

@@ -72,6 +72,11 @@ class PlannedCell:
     """block, random or images, resolved."""
 
     @property
+    def why_blocked(self) -> str:
+        """The cell, the reason, and the command that mends it."""
+        return f"{self.cell}: {self.reason}" + (f" ({self.remedy})" if self.remedy else "")
+
+    @property
     def final_seeds(self) -> range:
         """Seeds of the final runs."""
         return range(self.first_seed, self.first_seed + self.seeds)
