@@ -185,6 +185,7 @@ class SavedModel:
             return None
         with torch.inference_mode():
             x_BCHW = torch.from_numpy(np.ascontiguousarray(window_HWC.transpose(2, 0, 1)))[None]
+            del window_HWC  # some 200 MB for 200 bands
             return self._model(x_BCHW)[0]
 
     def _normalised(self, read: Reader, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray | None]:
