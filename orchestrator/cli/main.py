@@ -17,6 +17,7 @@ from orchestrator.cli.plan import plan
 from orchestrator.cli.predict import predict
 from orchestrator.cli.reconcile import reconcile
 from orchestrator.cli.report import report
+from orchestrator.cli.reproduce import reproduce
 from orchestrator.cli.rescore import rescore
 from orchestrator.cli.restart import may_restart, restart
 from orchestrator.cli.retry import retry
@@ -73,6 +74,7 @@ for command in (
     retry,
     report,
     rescore,
+    reproduce,
     predict,
     export,
     ui,

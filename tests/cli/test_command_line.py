@@ -32,6 +32,7 @@ FLAGS = {
     "doctor": "--data-root --debug --deep --grid --json --out --plugin --tracking-uri OVERRIDES",
     "rescore": "--by-class --by-unit --data-root --debug --grid --json --metric --metric-file --out --plugin "
     "--tracking-uri --write OVERRIDES",
+    "reproduce": "--data-root --debug --epochs --json --list --out --plan --tracking-uri OVERRIDES ROW",
     "predict": "--band-axis --data-root --dataset --debug --grid --ignore-wavelengths --json --model --out --overwrite "
     "--plugin --scale --to --tracking-uri --variable CUBES",
     "export": "--data-root --dataset --debug --grid --json --model --no-onnx --out --overwrite --plugin --to "

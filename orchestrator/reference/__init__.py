@@ -1,0 +1,15 @@
+"""Published numbers as data, with their sources: to stand beside results, never among them."""
+
+from __future__ import annotations
+
+from orchestrator.reference.published import (
+    GENERATED,
+    METRICS,
+    PublishedRow,
+    Source,
+    find_row,
+    published_rows,
+    reference_lines,
+)
+
+__all__ = ["GENERATED", "METRICS", "PublishedRow", "Source", "find_row", "published_rows", "reference_lines"]
