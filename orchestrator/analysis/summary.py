@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.analysis.aggregates import across_datasets, label_curves
-from orchestrator.analysis.contrasts import chosen, sample_spread, with_gains
+from orchestrator.analysis.contrasts import chosen, control_family, sample_spread, with_gains
 from orchestrator.analysis.expected import ExpectedCell
 from orchestrator.analysis.results import parse_budget
 from orchestrator.analysis.rows import CellState, ComparisonRow
@@ -51,7 +51,7 @@ def compare(
     name = metric.name if isinstance(metric, Scorer) else ALIASES.get(metric, metric)
     score_of = _test_score(table, metric)
     by_cell: dict[str, list[dict[str, Any]]] = {}
-    for run in table.to_pylist():
+    for run in _plain_runs(table, with_units=_needs_units(table, metric)):
         if run["state"] != "superseded":
             by_cell.setdefault(run["cell_id"], []).append(run)
     found = {cell_id: _expected_from(runs) for cell_id, runs in by_cell.items()}
@@ -60,9 +60,26 @@ def compare(
         known = {cell.cell_id for cell in cells}
         cells += [cell for cell_id, cell in found.items() if cell_id not in known]
     rows = [_row(cell, by_cell.get(cell.cell_id or "", []), name, score_of, chosen_by or name) for cell in cells]
-    rows = [with_gains(row, rows) for row in rows]
+    families: dict[Any, list[ComparisonRow]] = {}
+    for row in rows:
+        families.setdefault(control_family(row), []).append(row)
+    rows = [with_gains(row, families[control_family(row)]) for row in rows]
     winners = {id(row) for row in chosen(rows if expected is None else rows[: len(expected)])}
     return [replace(row, chosen=id(row) in winners) for row in rows]
+
+
+def _needs_units(table: pa.Table, metric: str | Scorer) -> bool:
+    """Whether the score comes from the confusion matrices: they are most of the table, and slow to unpack."""
+    if isinstance(metric, Scorer):
+        return True
+    is_stored = f"test_{metric}" in table.column_names[len(COLUMNS) :] and metric not in FURTHER_METRICS
+    return metric not in METRICS and not is_stored
+
+
+def _plain_runs(table: pa.Table, *, with_units: bool) -> list[dict[str, Any]]:
+    if with_units:
+        return table.to_pylist()
+    return table.drop_columns(["units"]).to_pylist()
 
 
 def _test_score(table: pa.Table, metric: str | Scorer) -> Callable[[Mapping[str, Any]], float | None]:
