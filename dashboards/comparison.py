@@ -24,6 +24,7 @@ from dashboards._marks import Row, legend, looks
 from dashboards._tables import cells_table, classes_table
 
 SCHEMA_VERSION = "1"
+_ORIGIN = ("versions", "git_commit", "git_dirty", "dataset", "dataset_digest")
 _SETTINGS = {"normalisation_scope": "normalisation from", "selection": "selected on", "device": "device"}
 
 
@@ -57,7 +58,7 @@ def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise DashboardError(f"no results table at {path}; `hsfm-sweep report` writes it")
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(path, columns=[*_SETTINGS, *_ORIGIN])
     except pa.ArrowException as error:
         raise DashboardError(f"{path} is no Parquet file ({error}); write it with `hsfm-sweep report`") from error
     metadata = table.schema.metadata or {}
@@ -166,7 +167,7 @@ def _classes_section(rows: Sequence[Row]) -> str:
 
 def _provenance(table: pa.Table) -> str:
     """Where the numbers come from: every distinct version, commit, digest and setting among the runs."""
-    runs = table.select([*_SETTINGS, "versions", "git_commit", "git_dirty", "dataset", "dataset_digest"]).to_pylist()
+    runs = table.select([*_SETTINGS, *_ORIGIN]).to_pylist()
     entries: list[tuple[str, str]] = []
     for text in dict.fromkeys(run["versions"] for run in runs if run["versions"]):
         entries.append(("versions", _versions(text)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from orchestrator.analysis.schema import (
     SCHEMA,
     SCHEMA_VERSION,
     SWEEP_KEY,
+    UNIT,
     VERSION_KEY,
     Column,
 )
@@ -27,6 +28,8 @@ from orchestrator.errors import DataError
 from orchestrator.ledger.records import RunRow
 from orchestrator.metrics import METRICS, per_class, scores
 
+UNITS = "units"
+ROWS_AT_ONCE = 200
 _ABSENT = frozenset(("", "None", "null"))
 _BUDGET = re.compile(r"^(?P<value>[0-9.eE+-]+)(?P<unit>%|-shot)")
 
@@ -43,12 +46,37 @@ def results_table(rows: Sequence[RunRow]) -> pa.Table:
         DataError: a value of the ledger that does not fit its column, for example a seed that is no whole number.
     """
     records = [_record(row) for row in rows]
-    table = pa.Table.from_pylist(records, schema=SCHEMA)
+    place = SCHEMA.get_field_index(UNITS)
+    table = pa.Table.from_pylist(records, schema=SCHEMA.remove(place))
+    table = table.add_column(place, SCHEMA.field(place), _units_column(rows))
     for name in _added_metrics(rows):
         values = [row.metrics.get(f"test/{name}") for row in rows]
         finite = [value if value is not None and np.isfinite(value) else None for value in values]
         table = table.append_column(f"test_{name}", pa.array(finite, type=pa.float64()))
     return table
+
+
+def _units_column(rows: Sequence[RunRow]) -> pa.Array:
+    """The confusion matrices: by far the most numbers of the table, so they go to Arrow without becoming objects."""
+    names: list[str] = []
+    counts: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
+    units_of_row, sizes = [0], []
+    for row in rows:
+        units = (row.evaluation or {}).get(UNITS) or ()
+        units_of_row.append(units_of_row[-1] + len(units))
+        names.extend(unit["name"] for unit in units)
+        for unit in units:
+            matrix = np.asarray(unit["confusion"], dtype=np.int64)
+            counts.append(matrix.ravel())
+            sizes.append(len(matrix))
+    per_unit = np.asarray(sizes, dtype=np.int64)
+    of_lines = np.concatenate([[0], np.cumsum(np.repeat(per_unit, per_unit))])
+    of_units = np.concatenate([[0], np.cumsum(per_unit)])
+    lines = pa.ListArray.from_arrays(pa.array(of_lines, pa.int32()), pa.array(np.concatenate(counts)))
+    matrices = pa.ListArray.from_arrays(pa.array(of_units, pa.int32()), lines)
+    structs = pa.StructArray.from_arrays([pa.array(names, pa.string()), matrices], fields=list(UNIT))
+    has_none = pa.array([row.evaluation is None or row.evaluation.get(UNITS) is None for row in rows], pa.bool_())
+    return pa.ListArray.from_arrays(pa.array(units_of_row, pa.int32()), structs, mask=has_none)
 
 
 def _added_metrics(rows: Sequence[RunRow]) -> list[str]:
@@ -110,8 +138,7 @@ def write_csv(table: pa.Table, path: Path) -> Path:
     arrays = []
     for column in table.itercolumns():
         if pa.types.is_nested(column.type):
-            values = [None if v is None else json.dumps(v, separators=(",", ":")) for v in column.to_pylist()]
-            arrays.append(pa.array(values, type=pa.string()))
+            arrays.append(pa.array(_json_texts(column), type=pa.string()))
         else:
             arrays.append(column)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +146,13 @@ def write_csv(table: pa.Table, path: Path) -> Path:
     pyarrow.csv.write_csv(pa.table(arrays, names=table.column_names), unfinished)
     os.replace(unfinished, path)
     return path
+
+
+def _json_texts(column: pa.ChunkedArray) -> Iterator[str | None]:
+    """Values as JSON; a part of the column at a time, because as Python objects all matrices take gigabytes."""
+    for start in range(0, len(column), ROWS_AT_ONCE):
+        for value in column.slice(start, ROWS_AT_ONCE).to_pylist():
+            yield None if value is None else json.dumps(value, separators=(",", ":"))
 
 
 def parse_budget(text: str | None) -> tuple[str | None, float | None]:
@@ -132,7 +166,7 @@ def parse_budget(text: str | None) -> tuple[str | None, float | None]:
 
 def _record(row: RunRow) -> dict[str, Any]:
     derived = _derived(row)
-    return {column.name: _value(column, row, derived) for column in COLUMNS}
+    return {column.name: _value(column, row, derived) for column in COLUMNS if column.name != UNITS}
 
 
 def _value(column: Column, row: RunRow, derived: Mapping[str, Any]) -> Any:
