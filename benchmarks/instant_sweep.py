@@ -76,7 +76,7 @@ def drive(grid_file: Path, out: Path) -> dict[str, float]:
     from orchestrator.datasets.locations import DataLocations
     from orchestrator.execution.journal import LedgerJournal
     from orchestrator.execution.provenance import provenance_tags
-        from orchestrator.execution.sweep_state import SweepState
+    from orchestrator.execution.sweep_state import SweepState
     from orchestrator.execution.tallies import MODEL_TAG, best_final
     from orchestrator.execution.tune_adapter import SweepSearcher
     from orchestrator.ledger.spool import read_committed
