@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from orchestrator.cli.data_imitate import imitate
 from orchestrator.cli.data_init import init
 from orchestrator.cli.options import data_root_option, debug_option, json_option, load_plugins, plugin_option
 from orchestrator.cli.printing import console, print_json, show_progress, styled, table
@@ -24,6 +25,7 @@ def data() -> None:
 
 
 data.add_command(init)
+data.add_command(imitate)
 
 
 @data.command("list")

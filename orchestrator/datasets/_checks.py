@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.datasets._base import UNLABELLED, Definition, Progress, RawImage
+from orchestrator.datasets._low_rank import LowRankCube
 from orchestrator.errors import DataError
 from orchestrator.plan.facts import DatasetFacts
 
@@ -22,7 +23,7 @@ class CheckedImage:
     """An image that passed: labels are class indices, invalid pixels are 0 and unlabelled."""
 
     name: str
-    cube: NDArray[Any]
+    cube: NDArray[Any] | LowRankCube
     labels: NDArray[np.int16]
     valid: NDArray[np.bool_]
 
@@ -60,7 +61,7 @@ def check_image(facts: DatasetFacts, ignored_ids: tuple[int, ...], raw: RawImage
         DataError: wrong shape, type or band count, labels of another size, an unknown class id, or NaN.
     """
     where = f"dataset {facts.name}, image {raw.name}"
-    cube = np.asarray(raw.cube)
+    cube = raw.cube if isinstance(raw.cube, LowRankCube) else np.asarray(raw.cube)
     if cube.ndim != 3 or 0 in cube.shape:
         raise DataError(f"{where}: the cube has shape {cube.shape}; expected [height, width, bands]")
     if cube.dtype.kind not in "iuf" or cube.dtype.itemsize > 8:
@@ -77,6 +78,11 @@ def check_image(facts: DatasetFacts, ignored_ids: tuple[int, ...], raw: RawImage
                 "give the labels that belong to this cube"
             )
     valid = np.ascontiguousarray(raw.valid, dtype=bool)
+    labels = _class_indices(where, facts, ignored_ids, raw.labels)
+    labels = np.where(valid, labels, np.int16(UNLABELLED))
+    if isinstance(cube, LowRankCube):
+        _check_scores(where, cube, valid)
+        return CheckedImage(name=raw.name, cube=cube, labels=labels, valid=valid)
     _check_finite(where, cube, valid)
     dtype = (
         np.dtype(np.float32) if cube.dtype.itemsize == 2 and cube.dtype.kind == "f" else cube.dtype.newbyteorder("=")
@@ -84,8 +90,17 @@ def check_image(facts: DatasetFacts, ignored_ids: tuple[int, ...], raw: RawImage
     cube = np.ascontiguousarray(cube, dtype=dtype)
     if not valid.all():
         cube = np.where(valid[:, :, None], cube, dtype.type(0))
-    labels = _class_indices(where, facts, ignored_ids, raw.labels)
-    return CheckedImage(name=raw.name, cube=cube, labels=np.where(valid, labels, np.int16(UNLABELLED)), valid=valid)
+    return CheckedImage(name=raw.name, cube=cube, labels=labels, valid=valid)
+
+
+def _check_scores(where: str, cube: LowRankCube, valid: NDArray[np.bool_]) -> None:
+    """Scores, coefficients and mean must all be numbers: a cube that is never decoded whole is checked by its parts."""
+    if not valid.all():
+        raise DataError(f"{where}: {int((~valid).sum())} pixels are nodata; a cube of scores cannot have any")
+    for part, array in (("score", cube.scores_HWD), ("coefficient", cube.coefficients_DC), ("mean", cube.mean_C)):
+        bad = int((~np.isfinite(array)).sum())
+        if bad:
+            raise DataError(f"{where}: {bad} {part} values are NaN or infinite; the file is damaged: get it again")
 
 
 def _check_finite(where: str, cube: NDArray[Any], valid: NDArray[np.bool_]) -> None:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from orchestrator.datasets._base import Progress
 from orchestrator.datasets._checks import sha256_of
 from orchestrator.datasets.locations import DataLocations
-from orchestrator.datasets.registry import find_files, get_definition
+from orchestrator.datasets.registry import get_definition, survey
 from orchestrator.errors import DataError
 from orchestrator.plan.facts import SourceFile
 
@@ -45,7 +45,7 @@ def fetch(
         DataError: no public address, no connection, a wrong checksum, or no room to write.
     """
     definition = get_definition(name)
-    present, _ = find_files(definition, locations)
+    present = survey(definition, locations).folder
     if present is not None:
         return present
     for source in definition.facts.files:

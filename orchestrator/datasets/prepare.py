@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import logging
 import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
-from orchestrator.datasets._base import Definition, FoldPlan, Progress
+from orchestrator.datasets._base import Definition, FoldPlan, ImageSource, Progress, RawImage, Reading, Survey
 from orchestrator.datasets._blocks import BlockLayout, deal_blocks, default_rule
-from orchestrator.datasets._checks import CheckedImage, check_files, check_image
+from orchestrator.datasets._building import Made, digest_of, to_disk, write_images
+from orchestrator.datasets._checks import check_files
 from orchestrator.datasets._folds import balanced_folds
-from orchestrator.datasets._manifest import PROTOCOL_VERSION, prepared_folder, read_manifest
+from orchestrator.datasets._manifest import prepared_folder, read_manifest
 from orchestrator.datasets._streams import stream
 from orchestrator.datasets.locations import DataLocations
-from orchestrator.datasets.registry import find_files, get_definition, remedy
-from orchestrator.datasets.store import write_image, write_manifest
+from orchestrator.datasets.registry import get_definition, remedy, survey
+from orchestrator.datasets.store import write_manifest
 from orchestrator.errors import DataError, SweepError
 from orchestrator.plan.facts import DatasetFacts
-from orchestrator.plan.run_spec import content_hash
 
 ABANDONED_AFTER_S = 24 * 3600
+LOGGER = logging.getLogger(__name__)
 
 
 def prepare(name: str, locations: DataLocations, *, progress: Progress | None = None) -> Path:
@@ -44,8 +45,8 @@ def prepare(name: str, locations: DataLocations, *, progress: Progress | None = 
         ConfigError: unknown data set or a split that does not fit it.
         DataError: files are absent, damaged or do not agree; says which, what was expected, and what to do.
     """
-    definition = get_definition(name)
-    target = prepared_folder(definition, locations.prepared)
+    found = survey(get_definition(name), locations)
+    target = prepared_folder(found.definition, locations.prepared)
     if _is_whole(target):
         return target
     try:
@@ -53,7 +54,7 @@ def prepare(name: str, locations: DataLocations, *, progress: Progress | None = 
         with FileLock(locations.prepared / f".{target.name}.lock"):
             if not _is_whole(target):
                 _remove_abandoned(locations.prepared)
-                _build(definition, name, locations, target, progress)
+                _build(found, name, target, progress)
     except OSError as error:
         raise DataError(
             f"cannot write the prepared data set {name} below {locations.prepared}: {error}; "
@@ -72,50 +73,74 @@ def _is_whole(folder: Path) -> bool:
         return False
 
 
-def _build(
-    definition: Definition, name: str, locations: DataLocations, target: Path, progress: Progress | None
-) -> None:
-    folder, absent = find_files(definition, locations)
-    if folder is None:
-        raise DataError(f"dataset {name}: file {absent[0]} not found; to get it: {remedy(definition, name)}")
-    check_files(definition, folder, progress)
-    images = [check_image(definition.facts, definition.ignored_ids, raw) for raw in _read(definition, folder)]
-    _check_set(definition.facts, images)
-    layout, folds = split_images(definition, images)
-    building = Path(tempfile.mkdtemp(prefix=f".building-{target.name}-", dir=target.parent))
+def _build(found: Survey, name: str, target: Path, progress: Progress | None) -> None:
+    definition = found.definition
+    if found.folder is None:
+        lack = found.reason or f"file {found.absent[0]} not found"
+        raise DataError(f"dataset {name}: {lack}; to get it: {remedy(definition, name)}")
+    facts = definition.facts
+    if definition.survey is None:
+        check_files(definition, found.folder, progress)
+    reading = _read(definition, found.folder)
+    _check_names(facts, [image.name for image in reading.images])
+    folds = reading.folds or definition.folds
+    if folds is not None:
+        _check_folds(facts, folds, {image.name for image in reading.images})
+    for note in reading.notes:
+        LOGGER.warning("dataset %s: %s", name, note)
+    building = _building_folder(target, reading)
     try:
-        entries = []
-        for index, image in enumerate(images):
-            entries.append(write_image(building, index, image.name, image.cube, image.labels, image.valid))
-            if progress:
-                progress(f"writing {image.name}", index + 1, len(images))
-        digest = _digest(definition.facts, images, layout, folds)
-        write_manifest(building, facts=definition.facts, digest=digest, images=entries, layout=layout, folds=folds)
+        made, labels_HW = write_images(definition, reading, building, progress)
+        _check_set(facts, made)
+        layout, folds = _split(definition, made, labels_HW, folds)
+        entries = [one.entry for one in made]
+        digest = digest_of(facts, made, layout, folds)
+        write_manifest(
+            building, facts=facts, digest=digest, images=entries, layout=layout, folds=folds, notes=reading.notes
+        )
         for file in building.iterdir():
-            _to_disk(file)
+            to_disk(file)
         building.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
         building.rename(target)
     except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
+        # What is written of a large set is not thrown away: the next start goes on with the images that are missing.
+        if not _can_go_on(reading):
+            shutil.rmtree(building, ignore_errors=True)
         raise
 
 
-def split_images(
-    definition: Definition, images: Sequence[CheckedImage]
+def _can_go_on(reading: Reading) -> bool:
+    return any(image.stamp for image in reading.images)
+
+
+def _building_folder(target: Path, reading: Reading) -> Path:
+    if not _can_go_on(reading):
+        return Path(tempfile.mkdtemp(prefix=f".building-{target.name}-", dir=target.parent))
+    building = target.parent / f".building-{target.name}"
+    building.mkdir(exist_ok=True)
+    return building
+
+
+def _split(
+    definition: Definition,
+    made: Sequence[Made],
+    labels_HW: NDArray[np.int16] | None,
+    folds: tuple[FoldPlan, ...] | None,
 ) -> tuple[BlockLayout | None, tuple[FoldPlan, ...]]:
     """The data set's own sides: blocks of a scene, or folds over images; seeded by the data set's name alone."""
     facts = definition.facts
     if facts.task == "scene":
-        labels_HW = images[0].labels
+        if labels_HW is None:
+            raise DataError(f"dataset {facts.name}: a scene has one image; none was read")
         rule = definition.blocks or default_rule(*labels_HW.shape)
         return deal_blocks(labels_HW, facts.num_classes, rule, stream("blocks", facts.name)), ()
-    if definition.folds is not None:
-        _check_folds(facts, definition.folds, {image.name for image in images})
-        return None, definition.folds
-    counts_IK = np.array([np.bincount(i.labels[i.labels >= 0], minlength=facts.num_classes) for i in images])
-    return None, balanced_folds([i.name for i in images], counts_IK, facts.folds, stream("folds", facts.name))
+    if folds is not None:
+        return None, folds
+    counts_IK = np.array([one.class_counts for one in made])
+    names = [one.entry["name"] for one in made]
+    return None, balanced_folds(names, counts_IK, facts.folds, stream("folds", facts.name))
 
 
 def _check_folds(facts: DatasetFacts, folds: Sequence[FoldPlan], names: set[str]) -> None:
@@ -130,14 +155,17 @@ def _check_folds(facts: DatasetFacts, folds: Sequence[FoldPlan], names: set[str]
         if len(listed) != len(set(listed)):
             twice = next(name for name in listed if listed.count(name) > 1)
             raise DataError(f"dataset {facts.name}: image {twice!r} is on two sides of fold {number}; keep it on one")
-        if not fold.train or not fold.test:
+        if facts.labels != "none" and (not fold.train or not fold.test):
             raise DataError(f"dataset {facts.name}: fold {number} has no image to train or to test; add one")
 
 
-def _read(definition: Definition, folder: Path) -> list[Any]:
+def _read(definition: Definition, folder: Path) -> Reading:
     """The reader at work; whatever a file library throws at a damaged file becomes one kind of error."""
     try:
-        return definition.read(folder)
+        found = definition.read(folder)
+        if isinstance(found, Reading):
+            return found
+        return Reading(images=[ImageSource(name=raw.name, stamp="", read=partial(_same, raw)) for raw in found])
     except SweepError:
         raise
     # Readers of five formats raise anything from struct.error to KeyError on a damaged file.
@@ -149,57 +177,31 @@ def _read(definition: Definition, folder: Path) -> list[Any]:
         ) from error
 
 
-def _check_set(facts: DatasetFacts, images: Sequence[CheckedImage]) -> None:
-    names = [image.name for image in images]
-    if not images or len(set(names)) != len(names):
+def _same(raw: RawImage) -> RawImage:
+    return raw
+
+
+def _check_names(facts: DatasetFacts, names: Sequence[str]) -> None:
+    if not names or len(set(names)) != len(names):
         raise DataError(f"dataset {facts.name}: {len(names)} images with {len(set(names))} names; each needs its own")
-    if facts.task == "scene" and len(images) != 1:
-        raise DataError(f"dataset {facts.name}: {len(images)} images, but a single scene was stated (task)")
-    if len(images) != facts.num_images:
-        raise DataError(f"dataset {facts.name}: {len(images)} images found, {facts.num_images} are stated; correct it")
-    largest = max(image.labels.shape[0] for image in images), max(image.labels.shape[1] for image in images)
+    if facts.task == "scene" and len(names) != 1:
+        raise DataError(f"dataset {facts.name}: {len(names)} images, but a single scene was stated (task)")
+    if len(names) != facts.num_images:
+        raise DataError(f"dataset {facts.name}: {len(names)} images found, {facts.num_images} are stated; correct it")
+
+
+def _check_set(facts: DatasetFacts, made: Sequence[Made]) -> None:
+    largest = max(one.entry["height"] for one in made), max(one.entry["width"] for one in made)
     if largest != facts.image_size_px:
         raise DataError(
             f"dataset {facts.name}: the largest image is {largest[0]} x {largest[1]} px (height x width), "
             f"{facts.image_size_px[0]} x {facts.image_size_px[1]} are stated; correct image_size_px"
         )
-    if not any((image.labels >= 0).any() for image in images):
+    if facts.labels != "none" and not any(any(one.class_counts) for one in made):
         raise DataError(
             f"dataset {facts.name}: no labelled pixel in any image; check the class ids {facts.class_ids} "
             "against the label files"
         )
-
-
-def _digest(
-    facts: DatasetFacts, images: Sequence[CheckedImage], layout: BlockLayout | None, folds: Sequence[FoldPlan]
-) -> str:
-    """Identity of content, labels, splits and protocol; titles, addresses and licences are not in it."""
-    hashes = []
-    for image in images:
-        sums = [
-            hashlib.sha256(np.ascontiguousarray(part).data).hexdigest()
-            for part in (image.cube, image.labels, image.valid)
-        ]
-        hashes.append([image.name, str(image.cube.dtype), list(image.cube.shape), *sums])
-    question = {
-        "images": hashes,
-        "layout": layout.to_json() if layout else None,
-        "folds": [[fold.train, fold.validation, fold.test] for fold in folds],
-        "wavelengths_nm": facts.wavelengths_nm,
-        "fwhm_nm": facts.fwhm_nm,
-        "quantity": facts.quantity,
-        "scale": facts.scale,
-        "class_names": facts.class_names,
-        "headline_classes": facts.headline_classes,
-        "reader_version": facts.reader_version,
-        "protocol_version": PROTOCOL_VERSION,
-    }
-    return content_hash(question)
-
-
-def _to_disk(file: Path) -> None:
-    with file.open("rb") as handle:
-        os.fsync(handle.fileno())
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -10,14 +10,16 @@ from pathlib import Path
 from types import ModuleType
 
 from orchestrator import datasets
-from orchestrator.datasets._base import Definition
+from orchestrator.datasets._base import Definition, Survey
 from orchestrator.datasets._manifest import prepared_folder, read_manifest
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError, unknown
 from orchestrator.plan.facts import DatasetFacts, DatasetStatus
 
 ENTRY_POINTS = "hsfm_sweep.datasets"
-PLUMBING = frozenset({"registry", "locations", "prepare", "store", "tasks", "statistics", "audit", "fetch", "init"})
+PLUMBING = frozenset(
+    {"registry", "locations", "prepare", "store", "tasks", "statistics", "audit", "fetch", "imitate", "init"}
+)
 """Public modules of this package that are no data sets."""
 
 
@@ -75,29 +77,42 @@ def status(name: str, locations: DataLocations) -> DatasetStatus:
     `reason` is empty where it can be used; `digest` is None until it is prepared.
     """
     definition = get_definition(name)
-    manifest = read_manifest(prepared_folder(definition, locations.prepared))
-    found, absent = find_files(definition, locations)
+    found = survey(definition, locations)
+    manifest = read_manifest(prepared_folder(found.definition, locations.prepared))
+    facts, present = found.definition.facts, found.folder is not None
     if manifest is not None:
-        return DatasetStatus(facts=definition.facts, digest=manifest["digest"], files_present=found is not None)
-    if found is not None:
-        return DatasetStatus(facts=definition.facts, files_present=True, remedy=f"hsfm-sweep data prepare {name}")
+        return DatasetStatus(facts=facts, digest=manifest["digest"], files_present=present)
+    if present:
+        return DatasetStatus(facts=facts, files_present=True, remedy=f"hsfm-sweep data prepare {name}")
     return DatasetStatus(
-        facts=definition.facts,
-        reason=_absent_text(absent, _places(definition, locations)),
+        facts=facts,
+        reason=found.reason or _absent_text(found.absent, _places(definition, locations)),
         remedy=remedy(definition, name),
     )
 
 
-def find_files(definition: Definition, locations: DataLocations) -> tuple[Path | None, tuple[str, ...]]:
-    """The first folder that holds all original files, or None and the files that the fullest folder lacks."""
+def definition_at(name: str, locations: DataLocations) -> Definition:
+    """A data set as the files at hand make it: generated files in place of the original ones have facts of their own.
+
+    Raises:
+        ConfigError: no such data set, or a YAML file that is not understood.
+    """
+    return survey(get_definition(name), locations).definition
+
+
+def survey(definition: Definition, locations: DataLocations) -> Survey:
+    """The first folder that holds all original files, or the files that the fullest folder lacks; opens no cube."""
+    places = _places(definition, locations)
+    if definition.survey is not None:
+        return definition.survey(definition, places)
     absent: tuple[str, ...] | None = None
-    for folder in _places(definition, locations):
+    for folder in places:
         lacking = tuple(file.path for file in definition.facts.files if not (folder / file.path).is_file())
         if not lacking:
-            return folder, ()
+            return Survey(definition=definition, folder=folder)
         if absent is None or len(lacking) < len(absent):
             absent = lacking
-    return None, absent or tuple(file.path for file in definition.facts.files)
+    return Survey(definition=definition, absent=absent or tuple(file.path for file in definition.facts.files))
 
 
 def _places(definition: Definition, locations: DataLocations) -> tuple[Path, ...]:
@@ -120,7 +135,7 @@ def remedy(definition: Definition, name: str) -> str:
 
 def _absent_text(absent: tuple[str, ...], places: tuple[Path, ...]) -> str:
     more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
-    return f"file {absent[0]}{more} not found below {' or '.join(map(str, places))}"
+    return f"file {absent[0]}{more} not found below {' or '.join(map(str, places)) or 'any data root'}"
 
 
 def _from_module(module: ModuleType) -> Definition:
@@ -135,5 +150,7 @@ def _from_module(module: ModuleType) -> Definition:
         blocks=getattr(module, "BLOCKS", None),
         folds=getattr(module, "FOLDS", None),
         locate=getattr(module, "locate", None),
+        survey=getattr(module, "survey", None),
+        archive=getattr(module, "ARCHIVE", None),
         remedy=getattr(module, "REMEDY", ""),
     )

@@ -52,6 +52,9 @@ def band_statistics(prepared: PreparedDataset, task: Task, scope: str) -> BandSt
         raise DataError(
             f"dataset {prepared.facts.name!r} has no valid pixel in scope {scope!r}; check nodata and split"
         )
+    from_images = _from_moments(prepared, masks)
+    if from_images is not None:
+        return from_images
     total = np.zeros(prepared.facts.num_bands)
     minimum, maximum = np.full_like(total, np.inf), np.full_like(total, -np.inf)
     for spectra in _chunks(prepared, masks):
@@ -63,6 +66,26 @@ def band_statistics(prepared: PreparedDataset, task: Task, scope: str) -> BandSt
     for spectra in _chunks(prepared, masks):
         squares += ((spectra - mean) ** 2).sum(axis=0)
     return BandStatistics(mean_C=mean, std_C=np.sqrt(squares / count), minimum_C=minimum, maximum_C=maximum)
+
+
+def _from_moments(prepared: PreparedDataset, masks: list[NDArray[np.bool_]]) -> BandStatistics | None:
+    """Statistics of whole images from what is known of each; None where an image is used in part, or is not known."""
+    chosen = []
+    for image, mask in zip(prepared.images, masks, strict=True):
+        used = int(mask.sum())
+        if used and (image.moments is None or used != image.moments.count):
+            return None
+        if used and image.moments is not None:
+            chosen.append(image.moments)
+    count = sum(one.count for one in chosen)
+    mean = sum((one.mean_C * (one.count / count) for one in chosen), np.zeros(prepared.facts.num_bands))
+    squares = sum((one.squares_C + one.count * (one.mean_C - mean) ** 2 for one in chosen), np.zeros_like(mean))
+    return BandStatistics(
+        mean_C=mean,
+        std_C=np.sqrt(squares / count),
+        minimum_C=np.min([one.minimum_C for one in chosen], axis=0),
+        maximum_C=np.max([one.maximum_C for one in chosen], axis=0),
+    )
 
 
 def _chunks(prepared: PreparedDataset, masks: list[NDArray[np.bool_]]) -> Iterator[NDArray[np.float64]]:

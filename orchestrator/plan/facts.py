@@ -46,8 +46,9 @@ class DatasetFacts:
     domain: Literal["remote", "proximal"]
     sensor: str
     region: str = ""
-    labels: Literal["human", "derived"] = "human"
-    """derived = from a model (unmixing): never in aggregates or tests of significance."""
+    labels: Literal["human", "derived", "generated", "none"] = "human"
+    """derived = from a model (unmixing): never in aggregates or tests of significance. generated = the files were made
+    by `data imitate`: cubes and labels alike are inventions. none = cubes to predict on, nothing to train or score."""
     task: Literal["scene", "images"]
     """One large image, or a set of images."""
     image_size_px: tuple[int, int]
@@ -65,6 +66,8 @@ class DatasetFacts:
     files: tuple[SourceFile, ...] = ()
     citation: str = ""
     licence: str = ""
+    notes: tuple[str, ...] = ()
+    """What a reader must know beside all this, in sentences; no part of the data set's identity."""
 
     @property
     def num_classes(self) -> int:

@@ -22,7 +22,7 @@ from orchestrator.plan.selection import number_of_folds, resolve_selection, reso
 from orchestrator.plan.slots import cell_identity, resolve_train
 from orchestrator.plan.states import judge, tally
 from orchestrator.plan.usage import Phase, simulate
-from orchestrator.plan.versions import IMPLEMENTATION
+from orchestrator.plan.versions import implementation_of
 from strategies._base import Strategy
 
 Slots = Mapping[str, str]
@@ -185,7 +185,7 @@ def _draft(
             metric=grid.search.metric,
             weights_sha256=weights.sha256 if weights else None,
             implementation={
-                **IMPLEMENTATION,
+                **implementation_of(cell.label_budget.sampler),
                 "strategy": strategy.implementation_version,
                 "reader": facts.reader_version,
             },

@@ -11,3 +11,14 @@ from types import MappingProxyType
 
 IMPLEMENTATION: Mapping[str, int] = MappingProxyType({"sampler": 1, "training": 1, "metrics": 1})
 """sampler: splits and labelled subsets; training: loop, losses, augmentation, normalisation; metrics: scores."""
+
+SAMPLERS: Mapping[str, int] = MappingProxyType({"whole_images": 2})
+"""Samplers whose own version is newer than `IMPLEMENTATION["sampler"]`: only label budgets that use them have new keys.
+
+whole_images 2: the prefix of a seeded permutation over sorted names, as HS3-Bench draws it.
+"""
+
+
+def implementation_of(sampler: str) -> dict[str, int]:
+    """`IMPLEMENTATION` for runs whose labels this sampler draws."""
+    return {**IMPLEMENTATION, "sampler": SAMPLERS.get(sampler, IMPLEMENTATION["sampler"])}

@@ -121,12 +121,12 @@ def _fill(window_HWC: NDArray[np.float32], height: int, width: int) -> NDArray[n
 def real_window(model: FoundModel, locations: DataLocations | None = None) -> tuple[NDArray[np.float32], str]:
     """Some raw pixels `[h, w, C]` and their source: the data set where it is prepared here, else the example."""
     from orchestrator.datasets._manifest import prepared_folder, read_manifest
-    from orchestrator.datasets.registry import get_definition
+    from orchestrator.datasets.registry import definition_at
     from orchestrator.datasets.store import open_prepared
 
     locations = locations or DataLocations.from_environment()
     try:
-        folder = prepared_folder(get_definition(model.facts["dataset"]), locations.prepared)
+        folder = prepared_folder(definition_at(model.facts["dataset"], locations), locations.prepared)
         manifest = read_manifest(folder)
         if manifest is not None and manifest["digest"] == model.facts.get("dataset_digest"):
             image = open_prepared(folder).images[0]

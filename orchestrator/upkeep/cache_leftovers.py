@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.datasets._manifest import prepared_folder
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import ABANDONED_AFTER_S
-from orchestrator.datasets.registry import get_definition, list_datasets
+from orchestrator.datasets.registry import definition_at, list_datasets
 from orchestrator.upkeep.leftovers import DAY_S, Item, judged
 from orchestrator.upkeep.storage import DiskStorage
 
@@ -28,7 +28,7 @@ def in_cache(locations: DataLocations, sources: Iterable[str], *, wanted: bool) 
     """
     ask = "" if wanted else " (--cache deletes it)"
     cache = DiskStorage(locations.cache)
-    current = {_store_name(source, locations.prepared) for source in {*sources, *list_datasets()}}
+    current = {_store_name(source, locations) for source in {*sources, *list_datasets()}}
     names = {match["name"] for store in current if (match := _STORE.fullmatch(store))}
     used = _mapped_files(locations.prepared)
     for entry in cache.entries(locations.prepared.name):
@@ -58,8 +58,8 @@ def _why_kept(store: str, name: str, current: set[str], names: set[str], used: d
     return f"process {used[store]} reads it" if store in used else ""
 
 
-def _store_name(source: str, prepared: Path) -> str:
-    return prepared_folder(get_definition(source), prepared).name
+def _store_name(source: str, locations: DataLocations) -> str:
+    return prepared_folder(definition_at(source, locations), locations.prepared).name
 
 
 def _mapped_files(prepared: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.api_plan import weights_status
 from orchestrator.datasets._manifest import prepared_folder, read_manifest
-from orchestrator.datasets.registry import get_definition, status
+from orchestrator.datasets.registry import definition_at, status
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
 from orchestrator.plan.provenance import used_pretraining
@@ -38,7 +38,7 @@ def _data_set(subject: Subject, source: str, *, is_optional: bool) -> Finding:
     found = status(source, subject.locations)
     check = f"data set {found.facts.name}"
     if found.digest is not None:
-        folder = prepared_folder(get_definition(source), subject.locations.prepared)
+        folder = prepared_folder(definition_at(source, subject.locations), subject.locations.prepared)
         damaged = _damaged(folder)
         if not damaged:
             return Finding(check, "ok", f"prepared in {folder}")

@@ -44,6 +44,7 @@ FLAGS = {
     "data prepare": "--data-root --debug NAMES",
     "data audit": "--data-root --debug --fold --json --labels --plugin --seed --selection --split --strategy NAME",
     "data init": "--debug --print FOLDER",
+    "data imitate": "--debug --images --seed --to --true-size NAMES",
     "weights list": "--data-root --debug --json",
     "weights info": "--data-root --debug --json NAME",
     "weights fetch": "--data-root --debug NAMES",

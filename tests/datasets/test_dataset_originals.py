@@ -9,13 +9,15 @@ import pytest
 from test_dataset_tasks import draw, per_class
 
 from orchestrator.datasets.audit import audit
-from orchestrator.datasets.registry import list_datasets
+from orchestrator.datasets.registry import get_definition, get_facts, list_datasets
 from orchestrator.datasets.store import PreparedDataset
 
 Real = Callable[[str], PreparedDataset]
+# Those of HS3-Bench are nowhere to be had without asking; see test_hs3_*.
+NAMES = [name for name in list_datasets() if get_definition(name).survey is None and get_facts(name).labels != "none"]
 
 
-@pytest.mark.parametrize("name", list_datasets())
+@pytest.mark.parametrize("name", NAMES)
 def test_facts_agree_with_the_files(real: Real, name: str) -> None:
     prepared = real(name)
     facts, images = prepared.facts, prepared.images
@@ -25,7 +27,7 @@ def test_facts_agree_with_the_files(real: Real, name: str) -> None:
     assert present[present >= 0].tolist() == list(range(facts.num_classes))
 
 
-@pytest.mark.parametrize("name", list_datasets())
+@pytest.mark.parametrize("name", NAMES)
 def test_every_class_trains_and_is_tested_in_every_fold(real: Real, name: str) -> None:
     prepared = real(name)
     for fold in range(prepared.facts.folds):
@@ -35,7 +37,7 @@ def test_every_class_trains_and_is_tested_in_every_fold(real: Real, name: str) -
         assert not audit(prepared, task, 9).leaks
 
 
-@pytest.mark.parametrize("name", list_datasets())
+@pytest.mark.parametrize("name", NAMES)
 def test_fractions_are_nested_and_seeds_repeat(real: Real, name: str) -> None:
     prepared = real(name)
     small, large, again = draw(prepared, 0.01), draw(prepared, 0.1), draw(prepared, 0.01)
