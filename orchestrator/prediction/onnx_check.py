@@ -44,7 +44,7 @@ def export_onnx(model: FoundModel, saved: Any, folder: Path, plugins: Sequence[P
     if absent:
         return _none(f"{', '.join(absent)} not installed; run: pip install 'hsfm-sweep[onnx]'")
     window_HWC, source = real_window(model)
-    reasons = []
+    reasons: list[str] = []
     for side_px in (None, FIXED_SIDE_PX):
         size = "any height and width" if side_px is None else f"{side_px} x {side_px} px"
         reason = _trace(model.folder, folder / GRAPH, side_px, plugins)

@@ -154,7 +154,7 @@ def predict_checked(
         return window, valid
 
     for rows, strip, confidence in saved.predict_strips(read, height, width):
-        valid = valid_HW[rows]
+        valid = valid_HW[rows] & (strip >= 0)
         index_HW[rows][valid] = strip[valid]
         if confidence_HW is not None and confidence is not None:
             confidence_HW[rows][valid] = confidence[valid]
