@@ -131,7 +131,7 @@ def run_sweep(
 ) -> SweepOutcome:
     """`run` with everything resolved; see there."""
     from orchestrator.ledger.store import open_ledger
-    from orchestrator.report import remember_origin, write_report
+    from orchestrator.report import finished_already, remember_origin, write_report
 
     console = console or Console()
     folder = (sweep_root / grid.name).resolve()
@@ -139,7 +139,7 @@ def run_sweep(
     before = view.plan
     if not before.is_feasible:
         raise FeasibilityError(before.feasibility)
-    if retry is None and (done := _nothing_to_do(view, tracking_uri, console)) is not None:
+    if retry is None and (done := finished_already(view, tracking_uri, console)) is not None:
         return done
     chosen = failed_cells(before, retry) if retry is not None else ()
     from orchestrator.execution.sweep import Paths, run_plan
@@ -169,30 +169,6 @@ def run_sweep(
     ledger.close(PATIENCE_S)
     if not damaged:
         remember_origin(folder / "report", after.plan, ledger.stamp_at_rest())
-    return outcome
-
-
-def _nothing_to_do(view: SweepView, tracking_uri: str | None, console: Console) -> SweepOutcome | None:
-    """How a finished sweep ended, its comparison printed again; None where there may be anything to do.
-
-    Everything must be done or blocked and published, the ledger at rest, and the report made from this very ledger.
-    """
-    from orchestrator.execution.outcome import SweepOutcome
-    from orchestrator.execution.tallies import MODEL_TAG
-    from orchestrator.ledger.store import open_ledger
-    from orchestrator.report import print_again
-
-    cells = view.plan.cells
-    done = [cell for cell in cells if cell.state == "done"]
-    is_published = all(MODEL_TAG in view.records[str(cell.cell_id)].tags for cell in done)
-    if not done or not is_published or any(cell.state not in ("done", "blocked") for cell in cells):
-        return None
-    stamp = open_ledger(view.folder, view.plan.name, tracking_uri=tracking_uri, mode="read").stamp_at_rest()
-    page = print_again(view.folder.resolve() / "report", view.plan, stamp, console=console)
-    if page is None:
-        return None
-    outcome = SweepOutcome(view.plan.name, view.folder.resolve(), finished=len(done), report=page)
-    outcome.blocked = [cell.why_blocked for cell in cells if cell.state == "blocked" and not cell.optional]
     return outcome
 
 

@@ -16,9 +16,9 @@ from orchestrator.execution.machine import whole_cpus
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
-from orchestrator.plan.expand import ExpandedCell, expand
+from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
-from orchestrator.plan.make_plan import make_plan, pattern_names
+from orchestrator.plan.make_plan import make_plan
 from orchestrator.plan.planned import Plan
 from orchestrator.plan.provenance import used_pretraining
 from strategies.backbones._weights import locate

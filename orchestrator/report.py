@@ -19,6 +19,8 @@ from orchestrator.plan.run_spec import content_hash
 
 if TYPE_CHECKING:
     from orchestrator.analysis.rows import ComparisonRow
+    from orchestrator.api_plan import SweepView
+    from orchestrator.execution.outcome import SweepOutcome
     from orchestrator.ledger.store import Ledger
 
 PARQUET, CSV, LATEX, PAGE = "results.parquet", "results.csv", "comparison.tex", "comparison.html"
@@ -108,6 +110,29 @@ def print_again(out: Path, plan: Plan, stamp: str, *, console: Console) -> Path 
         return None
     _print_comparison(rows, console)
     return out / PAGE
+
+
+def finished_already(view: SweepView, tracking_uri: str | None, console: Console) -> SweepOutcome | None:
+    """How a finished sweep ended, its comparison printed again; None where there may be anything to do.
+
+    Everything must be done or blocked and published, the ledger at rest, and the report made from this very ledger.
+    """
+    from orchestrator.execution.outcome import SweepOutcome
+    from orchestrator.execution.tallies import MODEL_TAG
+    from orchestrator.ledger.store import open_ledger
+
+    cells = view.plan.cells
+    done = [cell for cell in cells if cell.state == "done"]
+    is_published = all(MODEL_TAG in view.records[str(cell.cell_id)].tags for cell in done)
+    if not done or not is_published or any(cell.state not in ("done", "blocked") for cell in cells):
+        return None
+    stamp = open_ledger(view.folder, view.plan.name, tracking_uri=tracking_uri, mode="read").stamp_at_rest()
+    page = print_again(view.folder.resolve() / "report", view.plan, stamp, console=console)
+    if page is None:
+        return None
+    outcome = SweepOutcome(view.plan.name, view.folder.resolve(), finished=len(done), report=page)
+    outcome.blocked = [cell.why_blocked for cell in cells if cell.state == "blocked" and not cell.optional]
+    return outcome
 
 
 def _origin(out: Path, plan: Plan, stamp: str) -> dict[str, Any]:

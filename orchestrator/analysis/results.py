@@ -60,7 +60,8 @@ def _units_column(rows: Sequence[RunRow]) -> pa.Array:
     """The confusion matrices: by far the most numbers of the table, so they go to Arrow without becoming objects."""
     names: list[str] = []
     counts: list[np.ndarray] = [np.empty(0, dtype=np.int64)]
-    units_of_row, sizes = [0], []
+    units_of_row = [0]
+    shapes: list[tuple[int, ...]] = []
     for row in rows:
         units = (row.evaluation or {}).get(UNITS) or ()
         units_of_row.append(units_of_row[-1] + len(units))
@@ -68,10 +69,10 @@ def _units_column(rows: Sequence[RunRow]) -> pa.Array:
         for unit in units:
             matrix = np.asarray(unit["confusion"], dtype=np.int64)
             counts.append(matrix.ravel())
-            sizes.append(len(matrix))
-    per_unit = np.asarray(sizes, dtype=np.int64)
-    of_lines = np.concatenate([[0], np.cumsum(np.repeat(per_unit, per_unit))])
-    of_units = np.concatenate([[0], np.cumsum(per_unit)])
+            shapes.append(matrix.shape)
+    heights, widths = np.asarray(shapes, dtype=np.int64).reshape(-1, 2).T
+    of_lines = np.concatenate([[0], np.cumsum(np.repeat(widths, heights))])
+    of_units = np.concatenate([[0], np.cumsum(heights)])
     lines = pa.ListArray.from_arrays(pa.array(of_lines, pa.int32()), pa.array(np.concatenate(counts)))
     matrices = pa.ListArray.from_arrays(pa.array(of_units, pa.int32()), lines)
     structs = pa.StructArray.from_arrays([pa.array(names, pa.string()), matrices], fields=list(UNIT))

@@ -1,4 +1,4 @@
-"""One cell of a running sweep: its slots, and what they say about rounds, rungs, winners and finals. Queries only."""
+"""One cell of a running sweep: its slots, and what they say about rounds, rungs, winners and finals."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.execution import studies, tallies
+from orchestrator.execution.segments import Segment
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.run_spec import RunSpec
@@ -79,6 +80,24 @@ class CellState:
             if old is not None and old.is_closed and not record.is_closed:
                 self._first_open.pop(fold_of_search(record.slot), None)
 
+    def reopen(self, *, everything: bool) -> None:
+        """A new start gives failed runs that block a result another chance; `retry` gives it to all.
+
+        Attempts are counted anew: somebody has looked at it, or the machine is another one.
+        """
+        for slot, record in list(self.slots.items()):
+            if record.state == "running" and record.failures:
+                self.put(record.with_(failures=0))
+            if record.state != "failed":
+                continue
+            is_search = slot.startswith("search/")
+            if everything or not is_search or self.winner(fold_of_search(slot)) is None:
+                self.put(
+                    record.with_(
+                        state="running", failures=0, error="", cause="", micro_batches=1, reached_step=0, scores={}
+                    )
+                )
+
     @property
     def cell_id(self) -> str:
         return str(self.planned.cell_id)
@@ -101,6 +120,20 @@ class CellState:
         if record.slot.startswith("search/"):
             return search_spec(self.planned, fold_of_search(record.slot), number_of(record.slot), record.params)
         return final_spec(self.planned, number_of(record.slot), record.params)
+
+    def segment(self, record: SlotRecord, until_step: int, *, is_new_attempt: bool) -> Segment:
+        """The piece of a slot's run from where it stands up to `until_step`."""
+        return Segment(
+            lease_id=f"{record.key}.{record.attempt}.{record.failures}.{until_step}",
+            cell_id=self.cell_id,
+            slot=record.slot,
+            spec=self.spec(record),
+            attempt=record.attempt,
+            until_step=until_step,
+            is_new_attempt=is_new_attempt,
+            micro_batches=record.micro_batches,
+            spent_s=record.seconds,
+        )
 
     # ---- rounds
 
@@ -145,6 +178,15 @@ class CellState:
         }
         number = studies.winner(finished)
         return None if number is None else records[number]
+
+    def final_params(self, fold: int) -> dict[str, Any] | None:
+        """The tuned fields of a fold's finals: the winner's, or the defaults where nothing is searched."""
+        if not self.planned.trials:
+            template = self.planned.template
+            assert template is not None
+            return {name: template.fields[name] for name in self.planned.space}
+        best = self.winner(fold)
+        return None if best is None else dict(best.params)
 
     def final_key(self, seed: int, params: Mapping[str, Any]) -> str:
         """Key of a final run with the winner's values; worked out again once a trial has changed."""

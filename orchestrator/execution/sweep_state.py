@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.config import ExecutionConfig, SearchConfig
 from orchestrator.execution import rounds
 from orchestrator.execution.cell_queue import CellQueue
-from orchestrator.execution.cell_state import SELECTION, CellState, final_slot, fold_of_search
+from orchestrator.execution.cell_state import SELECTION, CellState, final_slot
 from orchestrator.execution.failures import CircuitBreaker, cause_of, verdict
 from orchestrator.execution.segments import Journal, Segment
 from orchestrator.ledger.records import CellRecord, SlotRecord
@@ -54,31 +54,13 @@ class SweepState:
             known = records.get(planned.cell_id)
             state = CellState(planned, dict(known.slots) if known else {}, rung_steps(planned, search))
             self.cells[planned.cell_id] = state
-            self._reopen(state, everything=state.cell_id in retry)
+            state.reopen(everything=state.cell_id in retry)
         with journal.together():
             for state in self.cells.values():  # a kill may have fallen between a rung and its decision
                 for fold in state.planned.folds_used:
                     self._settle(state, fold)
                 self._close_if_done(state, is_start=True)
                 self._queue.touch(state)
-
-    def _reopen(self, state: CellState, *, everything: bool) -> None:
-        """A new start gives failed runs that block a result another chance; `retry` gives it to all.
-
-        Attempts are counted anew: somebody has looked at it, or the machine is another one.
-        """
-        for slot, record in list(state.slots.items()):
-            if record.state == "running" and record.failures:
-                state.put(record.with_(failures=0))
-            if record.state != "failed":
-                continue
-            is_search = slot.startswith("search/")
-            if everything or not is_search or state.winner(fold_of_search(slot)) is None:
-                state.put(
-                    record.with_(
-                        state="running", failures=0, error="", cause="", micro_batches=1, reached_step=0, scores={}
-                    )
-                )
 
     # ---- what runs next
 
@@ -143,18 +125,7 @@ class SweepState:
             for twin in state.twins(record.key):
                 self._put(state, state.slots[twin].with_(attempt=record.attempt + 1, state="running"))
             record = state.slots[slot]
-        spec = state.spec(record)
-        segment = Segment(
-            lease_id=f"{record.key}.{record.attempt}.{record.failures}.{until}",
-            cell_id=state.cell_id,
-            slot=slot,
-            spec=spec,
-            attempt=record.attempt,
-            until_step=until,
-            is_new_attempt=is_new,
-            micro_batches=record.micro_batches,
-            spent_s=record.seconds,
-        )
+        segment = state.segment(record, until, is_new_attempt=is_new)
         self.in_flight[segment.lease_id] = segment
         state.in_flight += 1
         self.journal.segment_started(state.planned, segment, state.twins(record.key))
@@ -267,21 +238,15 @@ class SweepState:
 
     def _final_record(self, state: CellState, fold: int, seed: int) -> SlotRecord | None:
         """The slot of a final run with the winner's parameters; one of a former winner is superseded."""
-        planned = state.planned
-        assert planned.template is not None
-        if planned.trials:
-            best = state.winner(fold)
-            if best is None:
-                return None  # every trial failed: there is nothing to repeat
-            params = dict(best.params)
-        else:
-            params = {k: planned.template.fields[k] for k in planned.space}
+        params = state.final_params(fold)
+        if params is None:
+            return None  # every trial failed: there is nothing to repeat
         key = state.final_key(seed, params)
         slot = final_slot(seed)
         record = state.slots.get(slot)
         if record is not None and record.key != key:
             if record.attempt:  # one that was never started has no run yet
-                self.journal.superseded(planned, record)
+                self.journal.superseded(state.planned, record)
             record = None
         if record is None:
             record = SlotRecord(slot=slot, key=key, params=params, attempt=0)

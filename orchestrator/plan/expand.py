@@ -12,6 +12,7 @@ from orchestrator.config.loading import block_train
 from orchestrator.errors import ConfigError, unknown
 from orchestrator.plan.cells import Cell, LabelBudget, StrategyChoice
 from orchestrator.plan.choices import WILDCARDS, controls_of, parse_entry
+from orchestrator.plan.facts import DatasetStatus
 from orchestrator.plan.run_spec import content_hash
 
 CellIdentity = tuple[str, str, LabelBudget]
@@ -52,6 +53,11 @@ def expand(grid: GridConfig, known_datasets: Sequence[str] = ()) -> tuple[Expand
                     settings = replace(train, normalisation=choice.normalisation) if choice.normalisation else train
                     _add(cells, (identity, dataset, budget), ExpandedCell(cell, optional, settings), number)
     return tuple(cells.values())
+
+
+def pattern_names(dataset_status: Mapping[str, DatasetStatus]) -> list[str]:
+    """The data sets that a pattern in the grid can mean: those known by their own name."""
+    return [name for name, found in dataset_status.items() if name == found.facts.name]
 
 
 def _blocks(grid: GridConfig) -> Iterable[tuple[Mapping[str, Any], bool, TrainConfig]]:

@@ -12,7 +12,7 @@ from orchestrator.plan import cost
 from orchestrator.plan.choices import instantiate
 from orchestrator.plan.compatibility import incompatibility, override_notes
 from orchestrator.plan.epochs import steps_of_epochs
-from orchestrator.plan.expand import ExpandedCell, expand
+from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.planned import Plan, PlannedCell
 from orchestrator.plan.provenance import leakage, transfer, used_pretraining
@@ -78,11 +78,6 @@ def make_plan(
         expected_use=use,
         wall_left_s=wall_s,
     )
-
-
-def pattern_names(dataset_status: Mapping[str, DatasetStatus]) -> list[str]:
-    """The data sets that a pattern in the grid can mean: those known by their own name."""
-    return [name for name, found in dataset_status.items() if name == found.facts.name]
 
 
 def _refuse_equal_cells(cells: Sequence[PlannedCell]) -> None:
