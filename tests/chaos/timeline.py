@@ -39,7 +39,7 @@ def table(shaken: Shaken, costs: Sequence[Cost]) -> list[str]:
         again = f"{sum(x.repeated for x in cost.losses)} of at most {sum(x.limit for x in cost.losses)}"
         fits = f" +{len(cost.fits)} fit" if cost.fits else ""
         reaction = f"{cost.reaction_s:.1f} s" if cost.reaction_s is not None else "-"
-        orphans = f"{cost.orphans} for {cost.orphans_s:.1f} s" if cost.orphans else "-"
+        orphans = f"{len(cost.orphans)} for {max(cost.orphans.values()):.1f} s" if cost.orphans else "-"
         told = _told(hit.said)[:160]
         rows.append(f"{hit.plan.number:>3} {hit.kind:<7} {reaction:>14} {again + fits:>18} {orphans:>16}  {told}")
     return rows
@@ -70,9 +70,10 @@ def summary(shaken: Shaken, costs: Sequence[Cost], problems: Sequence[str], aske
         lines.append(f"progress:   again after {reactions[0]:.1f} to {reactions[-1]:.1f} s, median {middle:.1f} s")
     orphaned = [c for c in costs if c.orphans]
     if orphaned:
+        longest_s = max(max(c.orphans.values()) for c in orphaned)
         lines.append(
-            f"orphans:    up to {max(c.orphans for c in orphaned)} processes outlived a kill by up to "
-            f"{max(c.orphans_s for c in orphaned):.1f} s and took {sum(c.orphan_steps for c in orphaned)} steps; "
+            f"orphans:    up to {max(len(c.orphans) for c in orphaned)} processes outlived a kill by up to "
+            f"{longest_s:.1f} s and took {sum(c.orphan_steps for c in orphaned)} steps; "
             f"left at the end: {len(shaken.left)}"
         )
     lines += [f"problem:    {text}" for text in problems[:MOST_DIFFERENCES]]
@@ -124,7 +125,6 @@ def as_json(
                 "losses": [{**vars(loss), "limit": loss.limit} for loss in cost.losses],
                 "fits_again": cost.fits,
                 "orphans": cost.orphans,
-                "orphans_s": cost.orphans_s,
                 "orphan_steps": cost.orphan_steps,
                 "said": hit.said,
             }

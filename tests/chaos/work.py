@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.ledger.records import SlotRecord
-from tests.chaos.schedule import ENDS_CLUSTER
+from tests.chaos.schedule import ENDS_CLUSTER, ENDS_DRIVER
 from tests.chaos.strike import Hit
 from tests.faults.training_log import Line
 
@@ -27,6 +28,8 @@ class Loss:
     """Step from which the next attempt went on."""
     repeated: int
     """Steps that were done again."""
+    begun_s: float
+    """Time of the next attempt's first step."""
 
     @property
     def limit(self) -> int:
@@ -48,10 +51,8 @@ class Cost:
     reaction_s: float | None = None
     """Seconds until a run that was hit (or, where none was, any run) made progress again; None = not before the end
     or the next kill's reaction."""
-    orphans: int = 0
-    """Processes of the command that outlived the kill of its cluster."""
-    orphans_s: float = 0.0
-    """Seconds until the last of them was gone."""
+    orphans: dict[str, float] = field(default_factory=dict)
+    """Processes that outlived the kill of their cluster or the end of their command, and for how many seconds."""
     orphan_steps: int = 0
     """Optimiser steps that orphans took after the kill."""
 
@@ -81,6 +82,7 @@ def losses(lines: Sequence[Line], slots: Mapping[str, SlotRecord]) -> list[Loss]
                     checkpoint=max((line.step for line in before if line.kind == "saved"), default=0),
                     resumed=begun.step - 1,
                     repeated=len(again & done),
+                    begun_s=begun.time_s,
                 )
             )
     return found
@@ -97,6 +99,8 @@ def costs(
     ended: dict[int, list[tuple[str, int]]] = {index: [] for index in range(len(hits))}
     for loss in losses(lines, slots):
         index = _killer(hits, loss.key, loss.attempt)
+        if index is None:  # it was waiting when the kill fell, and an orphan took it up
+            index = max((i for i, hit in enumerate(hits) if hit.at_s < loss.begun_s), default=None)
         if index is not None:
             found[index].losses.append(loss)
             ended[index].append((loss.key, loss.attempt))
@@ -110,12 +114,12 @@ def costs(
     for index, (hit, cost) in enumerate(zip(hits, found, strict=True)):
         cost.reaction_s = _reaction(hit, ended[index], moments)
         if hit.kind in ENDS_CLUSTER:
-            outlived = [s for s in hit.descendants if s.gone_s is None or s.gone_s > hit.at_s]
-            cost.orphans = len(outlived)
-            cost.orphans_s = max((s.gone_s - hit.at_s for s in outlived if s.gone_s), default=0.0)
-            pids = {pid for run in hit.in_flight for pid in run.pids} - set(hit.pids)
-            late = [x for x in lines if x.kind == "step" and x.rank == 0 and x.pid in pids and x.time_s > hit.at_s]
-            cost.orphan_steps = 0 if hit.kind in ("term", "int") else len(late)
+            ended_s = hit.at_s + (hit.gone_after_s if hit.kind in ENDS_DRIVER else 0.0)
+            outlived = [s for s in hit.descendants if s.gone_s is None or s.gone_s > ended_s]
+            cost.orphans = {str(s): round((s.gone_s or math.inf) - ended_s, 1) for s in outlived}
+            pids = {process.pid for process in outlived}
+            late = [x for x in lines if x.kind == "step" and x.rank == 0 and x.pid in pids and x.time_s > ended_s]
+            cost.orphan_steps = len(late)
     return found
 
 
@@ -138,9 +142,14 @@ def _later_attempts(hits: Sequence[Hit], slots: Mapping[str, SlotRecord], index:
 
 
 def _reaction(hit: Hit, ended: Sequence[tuple[str, int]], moments: Sequence[tuple[float, str, int]]) -> float | None:
-    times = [
-        time_s
-        for time_s, key, attempt in moments
-        if time_s > hit.at_s and (not ended or any(key == k and attempt > a for k, a in ended))
-    ]
+    """Seconds to the next progress: of a run that was hit, or of any new attempt where the whole cluster was lost."""
+    if hit.kind in ENDS_CLUSTER:
+        known = {run.key: run.attempt for run in hit.in_flight}
+        for time_s, key, attempt in moments:
+            if time_s <= hit.at_s:
+                known[key] = max(attempt, known.get(key, 0))
+        times = [t for t, key, attempt in moments if t > hit.at_s and attempt > known.get(key, 0)]
+    else:
+        again = [t for t, key, attempt in moments if any(key == k and attempt > a for k, a in ended)]
+        times = again or [t for t, _, _ in moments if t > hit.at_s]
     return min(times) - hit.at_s if times else None
