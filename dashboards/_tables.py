@@ -74,9 +74,13 @@ def _tools(rows: Sequence[Row]) -> str:
 
 def _line(row: Row, best: float) -> str:
     budget = f"{row['budget_kind'] or ''} {row['budget_value'] or 0:012.4f}"
+    generated = (
+        ' <span class="badge" title="files written by data imitate: no result of the real data set">GENERATED</span>'
+    )
     derived = ' <span class="badge" title="labels come from a model: in no choice and no aggregate">derived</span>'
+    badges = {"derived": derived, "generated": generated}
     parts = (
-        _cell(escape(row["dataset"]) + (derived if row["labels"] == "derived" else ""), row["dataset"]),
+        _cell(escape(row["dataset"]) + badges.get(row["labels"], ""), row["dataset"]),
         _cell(escape(row["label_budget"]) + _labels(row), budget),
         _strategy(row),
         _score(row, best),

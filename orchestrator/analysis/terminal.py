@@ -44,7 +44,7 @@ def comparison_notes(rows: Sequence[ComparisonRow]) -> Text:
 
 def _heading(row: ComparisonRow) -> tuple[Text, ...]:
     """Data set, label budget and split, each above the column that has room for it."""
-    labels = "derived" if row.labels == "derived" else ""
+    labels = row.labels if row.labels in ("derived", "generated") else ""
     words = (row.dataset, row.label_budget, labels, f"{row.split} split" if row.split else "", "")
     return tuple(Text(word, style="bold cyan") for word in words)
 

@@ -48,6 +48,12 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
         found.append("normalisation scope 'scene': band statistics saw test pixels; a flagged compatibility mode.")
     if any(row.labels == "derived" for row in rows):
         found.append("Data sets whose labels come from a model are shown and left out of choices and aggregates.")
+    made = sorted({row.dataset for row in rows if row.labels == "generated"})
+    if made:
+        found.append(
+            f"GENERATED DATA: the files of {', '.join(made)} were written by `data imitate`; no score on them says "
+            "anything about the real data set."
+        )
     if any(row.leakage not in (None, "none") for row in rows):
         found.append("leak: pretraining data may or does include the target's sensor or scene; read those rows so.")
     found.extend(_open_cells(rows))

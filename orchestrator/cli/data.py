@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
+from orchestrator.cli.data_cubes import cubes
 from orchestrator.cli.data_imitate import imitate
 from orchestrator.cli.data_init import init
 from orchestrator.cli.options import data_root_option, debug_option, json_option, load_plugins, plugin_option
@@ -26,6 +27,7 @@ def data() -> None:
 
 data.add_command(init)
 data.add_command(imitate)
+data.add_command(cubes)
 
 
 @data.command("list")
@@ -142,6 +144,8 @@ def audit(
         return
     for who, report in found:
         click.echo(f"{who}: {report.sentence()}")
+    for near in found[0][1].near_images:
+        click.echo(f"neighbours in time: {near.sentence()}")
 
 
 def _state(one: DatasetStatus) -> str:

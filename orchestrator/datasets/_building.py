@@ -143,7 +143,7 @@ def moments(image: CheckedImage) -> BandMoments:
 
 def digest_of(facts: DatasetFacts, made: Sequence[Made], layout: BlockLayout | None, folds: Sequence[FoldPlan]) -> str:
     """Identity of content, labels, splits and protocol; titles, addresses and licences are not in it."""
-    question = {
+    question: dict[str, Any] = {
         "images": [one.identity for one in made],
         "layout": layout.to_json() if layout else None,
         "folds": [[fold.train, fold.validation, fold.test] for fold in folds],

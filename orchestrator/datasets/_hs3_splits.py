@@ -19,6 +19,7 @@ def permutation(count: int, seed: int = SEED) -> list[int]:
     """A seeded permutation of `range(count)` as PyTorch draws it."""
     import torch
 
+    # A generator of its own: the state of PyTorch's global one is left as it is.
     found: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
     return found
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.datasets._base import SIDE_NAMES, TEST, UNLABELLED
+from orchestrator.datasets._neighbours import NearImages, near_images
 from orchestrator.datasets._sides import sides_of
 from orchestrator.datasets.store import PreparedDataset
 from orchestrator.datasets.tasks import Task
@@ -41,6 +42,8 @@ class AuditReport:
     classes_without_train: tuple[str, ...]
     """Scored classes without a training label."""
     classes_without_test: tuple[str, ...]
+    near_images: tuple[NearImages, ...] = ()
+    """Test images taken shortly before or after a seen one, where the names of an image set tell."""
     leaks: bool
     """Whether any test pixel's own spectrum is seen in training."""
 
@@ -95,6 +98,7 @@ def audit(prepared: PreparedDataset, task: Task, receptive_field_px: int) -> Aud
         class_counts=counts,
         classes_without_train=tuple(names[index] for index in task.classes_untrained),
         classes_without_test=tuple(name for name in names if counts["test_used"][name] == 0),
+        near_images=near_images(prepared.folds[task.fold]) if task.split == "images" and prepared.folds else (),
         leaks=inside > 0,
     )
 

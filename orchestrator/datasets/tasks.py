@@ -94,6 +94,11 @@ def draw_task(
 def _check(prepared: PreparedDataset, sides: Sides, budget: LabelBudget, selection: str) -> None:
     if selection not in SELECTIONS:
         raise unknown("selection", selection, SELECTIONS)
+    if prepared.facts.labels == "none":
+        raise ConfigError(
+            f"dataset {prepared.facts.name!r} has no labels: it can be predicted on, not trained on or scored; "
+            "use hsfm-sweep data cubes and hsfm-sweep predict"
+        )
     k_shot = budget.kind == "k_shot"
     if selection == "held_out_shots" and not (k_shot and budget.value >= 5):
         raise ConfigError(

@@ -48,6 +48,8 @@ def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig, 
         notes.append(f"{len(facts.dropped_bands)} bands of the original files are not used")
     if facts.labels == "derived":
         notes.append("labels are derived by a model: never in aggregates or tests of significance")
+    if facts.labels == "generated":
+        notes.append("generated files: nothing that is measured on them says anything about the real data set")
     return tuple(notes)
 
 

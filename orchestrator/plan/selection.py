@@ -48,6 +48,8 @@ def number_of_folds(split: str, facts: DatasetFacts) -> int:
 
 def task_mismatch(facts: DatasetFacts, split: str, budget: LabelBudget, selection: str) -> str:
     """Why this data set cannot be split and sampled as the grid asks; empty where it can."""
+    if facts.labels == "none":
+        return f"{facts.name} has no labels: it can be predicted on (hsfm-sweep predict), not trained on"
     if (split == "block") != (facts.task == "scene") and split != "random":
         kind = "a single scene" if facts.task == "scene" else "a set of images"
         own = "block" if facts.task == "scene" else "images"

@@ -43,6 +43,7 @@ FLAGS = {
     "data fetch": "--data-root --debug NAMES",
     "data prepare": "--data-root --debug NAMES",
     "data audit": "--data-root --debug --fold --json --labels --plugin --seed --selection --split --strategy NAME",
+    "data cubes": "--data-root --debug --to NAME",
     "data init": "--debug --print FOLDER",
     "data imitate": "--debug --images --seed --to --true-size NAMES",
     "weights list": "--data-root --debug --json",
