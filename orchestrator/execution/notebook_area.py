@@ -26,6 +26,21 @@ class NotebookArea:
         self._handle.update(_as_output(content), raw=True)
 
 
+def silent_reporter() -> Any:
+    """In a notebook Tune's own reporter clears the cell's output again and again; this one leaves it. Else None."""
+    from ray.tune import ProgressReporter
+    from ray.widgets.util import in_notebook
+
+    class SilentReporter(ProgressReporter):
+        def should_report(self, trials: Any, done: bool = False) -> bool:  # noqa: ARG002
+            return False
+
+        def report(self, trials: Any, done: bool, *sys_info: str) -> None:
+            pass
+
+    return SilentReporter() if in_notebook() else None
+
+
 def _as_output(content: RenderableType) -> dict[str, str]:
     """As HTML for notebooks and as text for what cannot show HTML."""
     # not the notebook's own console: this one only records

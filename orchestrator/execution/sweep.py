@@ -103,9 +103,11 @@ def _execute(
     plugins: Sequence[str],
 ) -> None:
     """The part that needs Ray: hub, worker groups, one Tuner."""
+    from orchestrator.execution import cluster
+
+    cluster.set_environment(plan.grid.execution)
     import ray
 
-    from orchestrator.execution import cluster
     from orchestrator.execution.hub import start_hub
     from orchestrator.execution.progress import Progress
     from orchestrator.execution.watchdog import Watchdog
@@ -174,6 +176,7 @@ def _tune(
     from ray import tune
 
     from orchestrator.execution.cluster import DRIVER_RESOURCE
+    from orchestrator.execution.notebook_area import silent_reporter
     from orchestrator.execution.tune_adapter import SweepSearcher, drive_segment
 
     def make_job(segment: Segment) -> dict[str, Any]:
@@ -203,6 +206,7 @@ def _tune(
             name=f"driver-{time.time_ns()}",
             storage_path=str(folder / "ray"),
             verbose=0,
+            progress_reporter=silent_reporter(),
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
