@@ -23,6 +23,9 @@ METRICS = ("miou", "oa", "aa", "mean_f1", "kappa")
 FURTHER_METRICS = ("weighted_f1", "fw_iou", "macro_precision", "mcc")
 """Scores that are not stored with a run by default but follow from its confusion matrices, all "larger is better"."""
 
+COMPAT_METRICS = ("compat_oa", "compat_aa", "compat_mean_f1", "compat_miou")
+"""Scores by the convention of HS3-Bench's papers, which took them from torchmetrics; see `compat_scores`."""
+
 ALIASES = {"balanced_accuracy": "aa", "macro_recall": "aa", "macro_f1": "mean_f1", "mean_iou": "miou", "accuracy": "oa"}
 """Other names of the same scores: balanced accuracy is the mean recall over classes with target pixels, as `aa` is."""
 
@@ -126,6 +129,45 @@ def further_scores(confusion: npt.ArrayLike, scored_classes: Iterable[int]) -> d
     if spread > 0:
         result["mcc"] = float((np.trace(counts) * total - target_K @ predicted_K) / np.sqrt(spread))
     return result
+
+
+def compat_scores(confusion: npt.ArrayLike, num_classes: int) -> dict[str, float]:
+    """The headline scores as torchmetrics gives them with `num_classes` + 1 classes of which the last is ignored.
+
+    Macro means run over every class that has target or predicted pixels: one that is predicted and not in the target
+    counts 0. In `compat_aa` and `compat_mean_f1` the undefined class is such a class as soon as one labelled pixel is
+    predicted as undefined; in `compat_miou` it never counts. HS3-Bench's published numbers were made so.
+
+    Args:
+        confusion: counts `[K, K]`, or `[K + 1, K + 1]` with the pixels predicted as undefined in the last column.
+        num_classes: K.
+
+    Returns:
+        The scores of `COMPAT_METRICS`; none where the matrix is empty.
+
+    Raises:
+        DataError: the matrix has another size, negative counts, or undefined pixels among the targets.
+    """
+    counts = _checked(confusion)
+    if counts.shape[0] not in (num_classes, num_classes + 1) or counts[num_classes:].any():
+        raise DataError(
+            f"a confusion matrix of shape {counts.shape} with {int(counts[num_classes:].sum())} undefined target "
+            f"pixels does not fit {num_classes} classes; allowed: {num_classes} or {num_classes + 1} a side, the last "
+            "row empty"
+        )
+    if not counts.any():
+        return {}
+    hits, target, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    seen = np.flatnonzero(target + predicted)
+    recall = hits[seen] / np.maximum(target[seen], 1)
+    f1 = 2 * hits[seen] / (target[seen] + predicted[seen])
+    iou = hits[seen] / (target[seen] + predicted[seen] - hits[seen])
+    return {
+        "compat_oa": int(hits.sum()) / int(counts.sum()),
+        "compat_aa": float(recall.mean()),
+        "compat_mean_f1": float(f1.mean()),
+        "compat_miou": float(iou[seen < num_classes].mean()),
+    }
 
 
 def per_class(confusion: npt.ArrayLike, scored_classes: Iterable[int]) -> dict[int, dict[str, float]]:

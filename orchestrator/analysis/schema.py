@@ -42,6 +42,8 @@ def _scores(section: str) -> tuple[Column, ...]:
 
 
 _TEXT, _WHOLE, _REAL, _CLAIM = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+# counts of a test image or block, rows = target; with train.undefined_output one more: the last column counts pixels
+# predicted as undefined, the last row is empty
 UNIT = pa.struct([("name", pa.string()), ("confusion", pa.list_(pa.list_(pa.int64())))])
 
 COLUMNS: tuple[Column, ...] = (

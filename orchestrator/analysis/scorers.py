@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from orchestrator.analysis.schema import COLUMNS
 from orchestrator.errors import ConfigError, unknown
-from orchestrator.metrics import ALIASES, FURTHER_METRICS, METRICS, further_scores, scores
+from orchestrator.metrics import (
+    ALIASES,
+    COMPAT_METRICS,
+    FURTHER_METRICS,
+    METRICS,
+    compat_scores,
+    further_scores,
+    scores,
+)
 
 Confusion = npt.NDArray[np.int64]
 Function = Callable[[Confusion, Sequence[int], Sequence[str]], float | None]
@@ -31,7 +39,10 @@ class Scorer:
 
     name: str
     function: Function
-    """From counts `[K, K]` (rows = target), the classes that count, and class names; None = not defined."""
+    """From counts (rows = target), the classes that count, and class names; None = not defined.
+
+    Counts are `[K, K]`; of runs with `train.undefined_output` `[K + 1, K + 1]`, the last column predicted as undefined.
+    """
 
     def score(self, confusion: npt.ArrayLike, classes: Sequence[int], class_names: Sequence[str]) -> float | None:
         """The score of one matrix; None where it is not defined."""
@@ -45,11 +56,13 @@ def built_in(name: str) -> Scorer:
         ConfigError: unknown name.
     """
     own = ALIASES.get(name, name)
+    if own in COMPAT_METRICS:  # over all classes of the data set, whatever counts elsewhere
+        return Scorer(name=own, function=lambda counts, _, names: compat_scores(counts, len(names)).get(own))
     if own not in BUILT_IN:
         raise unknown(
             "metric",
             name,
-            (*BUILT_IN, *ALIASES),
+            (*BUILT_IN, *COMPAT_METRICS, *ALIASES),
             hint="A metric of your own: hsfm-sweep rescore --metric-file FILE.py.",
         )
     source = scores if own in METRICS else further_scores
@@ -60,7 +73,8 @@ def from_file(path: Path) -> Scorer:
     """A user's own metric: a file with `score(confusion_KK, class_names) -> float`; its name is the file's.
 
     The file is run: it must be trusted, as a plugin must. `confusion_KK` is an int64 array with rows = target over all
-    classes of the data set. None, NaN and infinity mean "not defined".
+    classes of the data set (of runs with `train.undefined_output` one more: the last column holds pixels predicted as
+    undefined, the last row is empty). None, NaN and infinity mean "not defined".
 
     Raises:
         ConfigError: no such file, a name that is taken or no name, no function `score`, or a file that fails.
@@ -103,7 +117,7 @@ def final_score(run: Mapping[str, Any], scorer: Scorer, *, headline: bool = True
 
 
 def unit_counts(run: Mapping[str, Any]) -> Confusion:
-    """Counts `[units, K, K]` of the test images or blocks of a final run."""
+    """Counts `[units, K, K]` of the test images or blocks of a final run; K + 1 with `train.undefined_output`."""
     return np.asarray([unit["confusion"] for unit in run["units"]], dtype=np.int64)
 
 
@@ -117,7 +131,7 @@ def headline_classes(run: Mapping[str, Any]) -> list[int]:
 def _taken() -> set[str]:
     """Names that a user's metric would hide: scores of the tool, and columns `test_<name>` of the results table."""
     columns = {column.name.removeprefix("test_") for column in COLUMNS if column.name.startswith("test_")}
-    return {*columns, *BUILT_IN, *ALIASES, "headline_miou"}
+    return {*columns, *BUILT_IN, *COMPAT_METRICS, *ALIASES, "headline_miou"}
 
 
 def _guarded(path: Path, function: Callable[..., Any]) -> Function:

@@ -50,6 +50,8 @@ class TrainConfig:
     """fp32, or autocast to bf16 or fp16 (with scaled gradients)."""
     checkpoint: str = "best"
     """Which weights are scored on test: best (on validation labels, where there are any) or last."""
+    undefined_output: bool = False
+    """Give networks one more output, for pixels of no class, that no label ever trains (as HS3-Bench's code has it)."""
     world_size: int = 1
     """DDP workers of one training; scikit-learn strategies always use one."""
 

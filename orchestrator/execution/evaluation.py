@@ -38,9 +38,13 @@ def confusion_of_network(
     rank: int = 0,
     world_size: int = 1,
 ) -> np.ndarray:
-    """This rank's share of the confusion matrices `[units, K, K]` of "validation" (one unit) or "test"."""
+    """This rank's share of the confusion matrices `[units, K, K]` of "validation" (one unit) or "test".
+
+    With `train.undefined_output` they are `[units, K + 1, K + 1]`: the last column counts labelled pixels that were
+    predicted as undefined, the last row is empty.
+    """
     num_units = len(data.task.unit_names) if side == "test" else 1
-    total = np.zeros((num_units, data.num_classes, data.num_classes), dtype=np.int64)
+    total = np.zeros((num_units, data.num_outputs, data.num_outputs), dtype=np.int64)
     model.eval()
     with torch.inference_mode():
         for number, piece in enumerate(data.pieces(side)):
@@ -59,7 +63,7 @@ def confusion_of_network(
                     predicted = model(x_BCHW)[0].argmax(0).cpu().numpy()[scored]
             units = units if side == "test" else np.zeros_like(units)
             total += count_units(
-                units.astype(np.int64), target, predicted, num_units=num_units, num_classes=data.num_classes
+                units.astype(np.int64), target, predicted, num_units=num_units, num_classes=data.num_outputs
             )
     return total
 
@@ -88,8 +92,9 @@ def score_test(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Scores `test/...` over the split's scored classes, and what is behind them, for the ledger.
 
-    The evaluation holds the confusion matrix of every test image or block, and the audit of how far this run's
-    training and test labels are apart, for the neighbourhood that the strategy looks at.
+    With `train.undefined_output` also `test/compat_...`, by the convention of HS3-Bench's papers. The evaluation holds
+    the confusion matrix of every test image or block (see `confusion_of_network` for its size), and the audit of how
+    far this run's training and test labels are apart, for the neighbourhood that the strategy looks at.
     """
     facts, task = data.prepared.facts, data.task
     whole = confusion.sum(0)
@@ -97,6 +102,8 @@ def score_test(
     if facts.headline_classes is not None:
         headline = tuple(c for c in task.scored_classes if facts.class_names[c] in facts.headline_classes)
         scores["test/headline_miou"] = metrics.scores(whole, headline)["miou"]
+    if data.has_undefined:
+        scores |= {f"test/{name}": value for name, value in metrics.compat_scores(whole, facts.num_classes).items()}
     evaluation = {
         "class_names": list(facts.class_names),
         "scored_classes": list(task.scored_classes),

@@ -69,6 +69,8 @@ class RunData:
         self.statistics: BandStatistics = band_statistics(self.prepared, self.task, spec.train["normalisation_scope"])
         self.scale = self.prepared.facts.scale
         self.num_classes = self.prepared.facts.num_classes
+        self.has_undefined = bool(spec.train.get("undefined_output", False))
+        """Whether networks have one more output, after all classes, for pixels of no class."""
         self._samples = _coordinates(self.task.train_labels)
 
     @property
@@ -77,9 +79,14 @@ class RunData:
         return len(self._samples)
 
     def class_counts(self) -> list[int]:
-        """Training labels of each class."""
+        """Training labels of each output."""
         labels = np.concatenate([m[m != IGNORED] for m in self.task.train_labels])
-        return np.bincount(labels, minlength=self.num_classes).tolist()
+        return np.bincount(labels, minlength=self.num_outputs).tolist()
+
+    @property
+    def num_outputs(self) -> int:
+        """Channels of a network's logits, and sides of its confusion matrices."""
+        return self.num_classes + self.has_undefined
 
     @property
     def has_validation(self) -> bool:
@@ -256,4 +263,5 @@ def model_facts(data: RunData, spec: RunSpec) -> dict[str, Any]:
             name: getattr(data.statistics, name).tolist() for name in ("mean_C", "std_C", "minimum_C", "maximum_C")
         },
         "example_HWC": data.example(),
+        **({"undefined_output": True} if data.has_undefined else {}),
     }

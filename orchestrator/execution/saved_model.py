@@ -87,6 +87,11 @@ class SavedModel:
         return len(self.facts["class_names"])
 
     @property
+    def num_outputs(self) -> int:
+        """Channels of a network's logits: one more than classes where it was trained with an undefined output."""
+        return self.num_classes + bool(self.facts.get("undefined_output"))
+
+    @property
     def reach_px(self) -> int:
         """Pixels that an output pixel can see to either side."""
         return int(self.strategy.receptive_field_px) // 2
@@ -100,7 +105,7 @@ class SavedModel:
         model = self.strategy.build(
             num_bands=self.facts["num_bands"],
             wavelengths_nm=self.facts["wavelengths_nm"],
-            num_classes=self.num_classes,
+            num_classes=self.num_outputs,
             image_size=self.facts["patch_px"],
         )
         tensors = read_tensors(self.folder / WEIGHTS, framework="torch")
@@ -119,6 +124,8 @@ class SavedModel:
 
     def predict(self, cube_HWC: np.ndarray) -> np.ndarray:
         """Class index of every pixel, int64 `[H, W]`, from a raw cube in the data set's own numbers.
+
+        A network with an undefined output says -1 where it sees no class.
 
         Raises:
             DataError: not three axes, another number of bands, or values that are not finite.
@@ -147,7 +154,7 @@ class SavedModel:
         return labels_HW, confidence_HW
 
     def logits(self, cube_HWC: np.ndarray) -> np.ndarray:
-        """Class scores before the softmax `[K, H, W]` of a raw cube as one window; of networks only."""
+        """Scores before the softmax `[outputs, H, W]` of a raw cube as one window; of networks only."""
         found = self._logits(lambda r, c: (cube_HWC[r, c], None), slice(0, len(cube_HWC)), slice(0, cube_HWC.shape[1]))
         return np.asarray(found.numpy())
 
@@ -162,6 +169,10 @@ class SavedModel:
         if not self.is_network:
             yield from self._estimate(read, height, width)
             return
+        for used, labels_HW, confidence_HW in self._outputs(read, height, width):
+            yield used, np.where(labels_HW < self.num_classes, labels_HW, -1), confidence_HW
+
+    def _outputs(self, read: Reader, height: int, width: int) -> Iterator[Strip]:
         rows, columns = blended_windows(height, self.reach_px), blended_windows(width, self.reach_px)
         if len(rows) == len(columns) == 1:
             logits_KHW = self._logits(read, slice(0, height), slice(0, width))
@@ -175,7 +186,7 @@ class SavedModel:
             logits_KHW = self._logits(read, r, c)
             return None if logits_KHW is None else logits_KHW.softmax(0).numpy()
 
-        yield from blend(rows, columns, probabilities, self.num_classes)
+        yield from blend(rows, columns, probabilities, self.num_outputs)
 
     def _logits(self, read: Reader, rows: slice, columns: slice) -> Any:
         import torch

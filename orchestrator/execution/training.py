@@ -69,7 +69,7 @@ class NetworkRun:
         model = self.strategy.build(
             num_bands=facts.num_bands,
             wavelengths_nm=facts.wavelengths_nm,
-            num_classes=facts.num_classes,
+            num_classes=self.data.num_outputs,
             image_size=self.batches.patch_px,
             weights_path=self.job.get("weights_path"),
         )
@@ -91,7 +91,8 @@ class NetworkRun:
         """Train up to the job's `until_step`; the event that ends the segment."""
         started = time.perf_counter()
         net = self._wrap()
-        self._resume()
+        if self._resume() and self.progress.history:
+            self._tell(self.progress.history)
         steps = int(self.train["steps"])
         stops = evaluation_steps(steps, int(self.train["evaluations"]))
         until = int(self.job["until_step"])
@@ -119,15 +120,21 @@ class NetworkRun:
     def _report(self, is_scored: bool) -> str:
         """Checkpoint and tell the driver after an evaluation; in between, see whether to stop or to checkpoint."""
         if is_scored:
+            point = {"step": self.progress.step, "time_ms": int(time.time() * 1000), "scores": self.progress.scores}
+            self.progress.history.append(point)
             self._save()
-            event = {"kind": "progress", "step": self.progress.step, "scores": self.progress.scores}
-            return str(self.seat.first(lambda: self.seat.tell(event)))
+            return self._tell([point])
         reason, is_due = self.seat.first(
             lambda: (self.seat.tell({"kind": "tick"}), time.monotonic() - self._saved_at > CHECKPOINT_INTERVAL_S)
         )
         if reason or is_due:
             self._save()
         return str(reason)
+
+    def _tell(self, points: list[dict[str, Any]]) -> str:
+        """Tell the driver of evaluations, the newest last; why to stop, or ""."""
+        event = {"kind": "progress", "step": points[-1]["step"], "points": points}
+        return str(self.seat.first(lambda: self.seat.tell(event)))
 
     def _wrap(self) -> nn.Module:
         """DDP where there is more than one rank, its gradient buckets settled by a throw-away step.
@@ -254,12 +261,14 @@ class NetworkRun:
             checkpoints.save(self.job["storage"], self.spec.key, int(self.job["attempt"]), state)
         self.seat.barrier()
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Go on from the newest checkpoint; whether another attempt has written it."""
         # One read for all ranks: each for itself could find another state, and train on silently wrong.
         state = self.seat.first(lambda: checkpoints.load_newest(self.job["storage"], self.spec.key))
         if state is None:
-            return
+            return False
         self.model.load_state_dict(state["model"])
         self.optimisation.load_state_dict(state)
         self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
         self.progress.loss_sum = state["loss_sums"][self.seat.rank]
+        return int(state["attempt"]) != int(self.job["attempt"])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from orchestrator.plan.planned import PlannedCell
 
 _DEFAULTS = TrainConfig()
-LATER_SETTINGS = ("epochs", "early_stopping", "schedule", "loss_average")
+LATER_SETTINGS = ("epochs", "early_stopping", "schedule", "loss_average", "undefined_output")
 """Settings that came later: absent at their default, so that older runs keep their keys."""
 SEARCH_SEED = 10_000
 """Search draws other labelled subsets than any final: its seeds start here."""

@@ -65,6 +65,8 @@ def _classes(facts: Mapping[str, Any]) -> str:
         f"| {index} | {class_id} | {name} |"
         for index, (class_id, name) in enumerate(zip(facts["class_ids"], facts["class_names"], strict=True))
     ]
+    if facts.get("undefined_output"):
+        rows.append(f"| {len(rows)} | - | no class: `predict` writes no data |")
     return "\n".join(["| index | id in label files | name |", "|---|---|---|", *rows])
 
 

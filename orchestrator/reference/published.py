@@ -40,7 +40,7 @@ class PublishedRow:
     name: str
     """DATASET/METHOD/INPUT, with /SUFFIX for other sources than the paper's own table."""
     dataset: str
-    """The tool's name of the data set; "mean" for a mean over all three."""
+    """The tool's name of the data set, its split included; "mean" for a mean over all three."""
     dataset_title: str
     method: str
     input: str
@@ -97,7 +97,7 @@ def _row(table: Mapping[str, Any], source_name: str, given: Mapping[str, Any]) -
     reason = reasons[0] if reasons else ""
     return PublishedRow(
         name="/".join(parts),
-        dataset=given["dataset"],
+        dataset=dataset.get("data", given["dataset"]) if source["protocol"] == "hs3-2024" else given["dataset"],
         dataset_title=dataset["title"],
         method=method["title"],
         input=shown["title"],

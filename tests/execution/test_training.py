@@ -19,6 +19,7 @@ from orchestrator.execution import checkpoints
 from orchestrator.execution.run_data import RunData
 from orchestrator.execution.saved_model import SavedModel
 from orchestrator.execution.streams import BatchOrder
+from orchestrator.execution.training import NetworkRun
 from orchestrator.plan.run_spec import RunSpec
 from tests.execution.conftest import Killed, run_network
 
@@ -233,3 +234,85 @@ def test_half_precision_trains_and_resumes_with_its_scaler(make_spec: Any, india
     with pytest.raises(Killed):
         run_network(spec, indian_pines, shaken, die_at=4)
     assert run_network(spec, indian_pines, shaken, attempt=2)["scores"] == ended["scores"]
+
+
+def _exchange(model: torch.nn.Module, one: int, other: int) -> None:
+    """Let a network say `one` where it would say `other`, and the other way round, when it predicts."""
+    order = list(range(17))
+    order[one], order[other] = other, one
+    model.register_forward_hook(lambda module, _, logits: logits if module.training else logits[:, order])
+
+
+@pytest.mark.parametrize("name", ["in_domain/unet", "in_domain/spectral_cnn"])
+def test_an_undefined_output_is_counted_in_a_column_of_its_own(
+    name: str, make_spec: Any, indian_pines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**SMALL, "loss": "class_balanced", "checkpoint": "last"}
+    spec = make_spec(name, **settings, undefined_output=True)
+    assert spec.key != make_spec(name, **settings).key
+    first = run_network(spec, indian_pines, tmp_path / "first")
+    units = np.array([unit["confusion"] for unit in first["evaluation"]["units"]])
+    assert units.shape[1:] == (17, 17)
+    hits = units.sum(0).diagonal()
+    exchanged = int(np.flatnonzero(hits)[hits[hits > 0].argmin()])
+
+    build = NetworkRun._build
+
+    def exchanging(run: NetworkRun) -> torch.nn.Module:
+        model = build(run)
+        _exchange(model, exchanged, 16)
+        return model
+
+    monkeypatch.setattr(NetworkRun, "_build", exchanging)
+    event = run_network(spec, indian_pines, tmp_path / "second")
+    units = np.array([unit["confusion"] for unit in event["evaluation"]["units"]])
+    assert not units[:, 16].any()
+    assert units[:, :, 16].any()
+    scores = event["scores"]
+    assert scores["test/compat_oa"] == pytest.approx(scores["test/oa"])
+    assert scores["test/compat_miou"] == pytest.approx(scores["test/miou"])
+    # the papers' convention counts one class more as soon as a labelled pixel is predicted as undefined
+    assert scores["test/compat_aa"] < scores["test/aa"]
+
+
+def test_settings_at_their_default_leave_keys_as_they_were(make_spec: Any) -> None:
+    assert "undefined_output" not in make_spec("in_domain/unet", **SMALL).train
+    assert "undefined_output" not in make_spec("in_domain/svm_rbf", undefined_output=True).train
+    assert make_spec("in_domain/unet", **SMALL, undefined_output=True).train["undefined_output"] is True
+
+
+def test_a_saved_model_gives_no_class_where_it_says_undefined(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
+    spec = make_spec("in_domain/unet", **{**SMALL, "steps": 1, "evaluations": 1}, undefined_output=True)
+    event = run_network(spec, indian_pines, tmp_path)
+    model = SavedModel(event["model_folder"])
+    cube_HWC = np.random.default_rng(0).integers(0, 8000, (37, 53, 200)).astype(np.uint16)
+    said = int(np.unique(model.predict(cube_HWC))[0])
+    _exchange(model.network, said, 16)
+    best_HW = model.logits(cube_HWC).argmax(0)
+    assert (best_HW == 16).any()
+    assert np.array_equal(model.predict(cube_HWC), np.where(best_HW == 16, -1, best_HW))
+
+
+def test_evaluations_that_no_driver_heard_of_are_told_by_the_next_attempt(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
+    spec = make_spec("in_domain/spectral_cnn", steps=8, evaluations=4)
+    calm: list[dict[str, Any]] = []
+    run_network(spec, indian_pines, tmp_path / "calm", told=calm)
+    first: list[dict[str, Any]] = []
+    with pytest.raises(Killed):
+        run_network(spec, indian_pines, tmp_path / "shaken", die_at=4, told=first)
+    second: list[dict[str, Any]] = []
+    run_network(spec, indian_pines, tmp_path / "shaken", attempt=2, told=second)
+
+    def points(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [point for event in events if event["kind"] == "progress" for point in event["points"]]
+
+    def plain(events: list[dict[str, Any]]) -> list[tuple[int, dict[str, float]]]:
+        return [(point["step"], point["scores"]) for point in points(events)]
+
+    assert 4 not in [point["step"] for point in points(first)], "the killed attempt has told of it"
+    assert plain(second) == plain(calm)
+    assert points(second)[0] == points(first)[0], "the same point with another time would be doubled in MLflow"
