@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import click
 
@@ -98,6 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        # in every phase, not only while runs train: what is written stays whole, and the status says "interrupted"
+        signal.signal(signal.SIGTERM, _interrupt)
     try:
         result = hsfm_sweep.main(given, prog_name="hsfm-sweep", standalone_mode=False)
         sys.stdout.flush()
@@ -134,6 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in given:
             raise
         return _say(str(error), error.exit_code if isinstance(error, SweepError) else ConfigError.exit_code)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt
 
 
 def _usage_text(error: click.UsageError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ExecutionConfig
-from orchestrator.errors import FeasibilityError
+from orchestrator.errors import ClusterLostError, FeasibilityError
 from orchestrator.execution.local_ray import LocalRay
 from orchestrator.execution.machine import whole_cpus
 
@@ -30,6 +31,8 @@ _QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A thread that still asks something of a Ray that is gone must not start another one.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # Trial drivers and the hub use no CPU, which the raylet else takes for a flood of processes and warns of.
     "RAY_worker_maximum_startup_concurrency": "4",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -59,6 +62,12 @@ class Capacity:
         return self.local is not None
 
 
+def set_environment(execution: ExecutionConfig) -> None:
+    """What Ray reads from the environment, unless the user has set it; call before importing ray."""
+    os.environ.update({k: os.environ.get(k, v) for k, v in _QUIET.items()})
+    os.environ.setdefault("OMP_NUM_THREADS", str(execution.cpus_per_worker))
+
+
 @contextlib.contextmanager
 def ray_session(
     execution: ExecutionConfig, world_size: int, is_gone: Callable[[], bool] = lambda: False
@@ -67,8 +76,6 @@ def ray_session(
 
     Where it `is_gone` by then, nobody waits for its answer, and what is left of a local one is killed.
     """
-    os.environ.update({k: os.environ.get(k, v) for k, v in _QUIET.items()})
-    os.environ.setdefault("OMP_NUM_THREADS", str(execution.cpus_per_worker))
     import ray
 
     # Tune says at every end that it finds no result files: they are switched off, the ledger has the results.
@@ -90,14 +97,8 @@ def ray_session(
         local["object_store_memory"] = 200 * 1024 * 1024
     names = [*_QUIET, "OMP_NUM_THREADS", "HSFM_DATA_ROOT", "HSFM_CACHE", "PYTHONPATH"]
     names += [name for name in os.environ if name.startswith(_FORWARDED)]
-    ray.init(
-        namespace="hsfm-sweep",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-        runtime_env={"env_vars": {n: os.environ[n] for n in names if n in os.environ}},
-        **local,
-    )
+    local["runtime_env"] = {"env_vars": {n: os.environ[n] for n in names if n in os.environ}}
+    _start(local, is_local=is_local, restarts=execution.restarts)
     processes = LocalRay() if is_local else None
     try:
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
@@ -107,6 +108,37 @@ def ray_session(
             _leave(processes)
         else:
             ray.shutdown()
+
+
+def _start(settings: dict[str, Any], *, is_local: bool, restarts: int) -> None:
+    """Start or join Ray.
+
+    Raises:
+        ClusterLostError: it did not come up.
+    """
+    import ray
+
+    is_main = threading.current_thread() is threading.main_thread()
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            namespace="hsfm-sweep",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            **settings,
+        )
+    except Exception as error:
+        if is_local:
+            LocalRay().end_all()
+        where = "on this machine did not start" if is_local else f"at {os.environ['RAY_ADDRESS']} cannot be joined"
+        text = str(error).strip().split("\n")[0][:300]
+        raise ClusterLostError(
+            f"Ray {where}: {type(error).__name__}: {text}", is_local=is_local, had_progress=False, restarts=restarts
+        ) from error
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, former)  # Ray's own would end the process in the middle of a write
 
 
 def _leave(processes: LocalRay | None) -> None:

@@ -63,9 +63,11 @@ class LedgerJournal:
         )
         self._log(spec.key, f"attempt {segment.attempt} of {name}: {dict(spec.fields)}")
 
-    def progressed(self, segment: Segment, step: int, scores: Mapping[str, float]) -> None:
-        self.ledger.log_metrics(segment.spec.key, step, scores, int(time.time() * 1000))
-        self._log(segment.spec.key, f"step {step}: " + ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+    def progressed(self, segment: Segment, points: Sequence[Mapping[str, Any]]) -> None:
+        for point in points:  # MLflow drops a point that it has: same step, time and value
+            self.ledger.log_metrics(segment.spec.key, point["step"], point["scores"], point["time_ms"])
+        newest = ", ".join(f"{name} {value:.4f}" for name, value in points[-1]["scores"].items())
+        self._log(segment.spec.key, f"step {points[-1]['step']}: {newest}")
 
     def attempt_failed(self, planned: PlannedCell, segment: Segment, *, cause: str, error: str, decided: str) -> None:
         then = {

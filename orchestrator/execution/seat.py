@@ -61,6 +61,8 @@ class Progress:
     loss_steps: int = 0
     fruitless: int = 0
     """Evaluations in a row without a better validation score."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Every evaluation: step, time_ms, scores. A driver that died may not have written down the newest ones."""
     is_over: bool = False
     """Stopped early: the rest of the steps is not trained."""
 

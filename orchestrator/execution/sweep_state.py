@@ -137,10 +137,11 @@ class SweepState:
 
     # ---- outcomes
 
-    def on_progress(self, lease_id: str, step: int, scores: Mapping[str, float]) -> None:
+    def on_progress(self, lease_id: str, points: Sequence[Mapping[str, Any]]) -> None:
+        """Evaluations of a run, each with step, time_ms and scores; those of former attempts come once more."""
         with self.lock:
             if segment := self.in_flight.get(lease_id):
-                self.journal.progressed(segment, step, scores)
+                self.journal.progressed(segment, points)
 
     def on_end(self, lease_id: str, event: Mapping[str, Any]) -> None:
         """A segment ended: reached, cancelled, lost or failed."""

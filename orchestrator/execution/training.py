@@ -92,7 +92,7 @@ class NetworkRun:
         started = time.perf_counter()
         net = self._wrap()
         if self._resume() and self.progress.history:
-            self._tell(self.progress.history)
+            self._tell(list(self.progress.history))
         steps = int(self.train["steps"])
         stops = evaluation_steps(steps, int(self.train["evaluations"]))
         until = int(self.job["until_step"])

@@ -71,7 +71,7 @@ class SweepSearcher(Searcher):
         try:
             event = json.loads(result[EVENT]) if EVENT in result else {}
             if event.get("kind") == "progress":
-                self._state.on_progress(self._lease_of[trial_id], int(event["step"]), event["scores"])
+                self._state.on_progress(self._lease_of[trial_id], event["points"])
         except Exception as error:
             self._give_up("writing down progress", error)
 

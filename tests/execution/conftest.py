@@ -75,6 +75,7 @@ def run_network(
     die_at: int | None = None,
     stop_at_tick: bool = False,
     micro_batches: int = 1,
+    told: list[dict[str, Any]] | None = None,
 ) -> Any:
     """Train one segment in this process; with `die_at`, die right after the checkpoint of that step."""
     torch.set_num_threads(1)
@@ -84,6 +85,8 @@ def run_network(
             return "told to stop"
         if die_at is not None and event.get("step", -1) >= die_at:
             raise Killed
+        if told is not None:
+            told.append(event)
         return ""
 
     job = {
