@@ -18,7 +18,6 @@ from orchestrator.config import GridConfig
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError, DataError, unknown
 from orchestrator.ledger.records import RunRow
-from orchestrator.metrics import confusion_matrix
 from orchestrator.plan.cells import LabelBudget
 from orchestrator.prediction.pixels import ImagePrediction, Predictions, predict_image
 
@@ -198,10 +197,7 @@ def _differing(run: RunRow, task: Task, records: Mapping[int, ImagePrediction]) 
     for index, record in records.items():
         is_test_HW = record.mask("test")
         for unit in np.unique(task.test_units[index][is_test_HW]):
-            chosen_HW = is_test_HW & (task.test_units[index] == unit)
-            counted = confusion_matrix(
-                record.target_HW[chosen_HW], record.labels_HW[chosen_HW], len(record.class_names)
-            )
+            counted = record.count(is_test_HW & (task.test_units[index] == unit))
             before = stored.get(task.unit_names[unit], np.zeros_like(counted))
             # a pixel that moves from one entry to another is a difference of one in both
             differing += int(max((counted - before).clip(0).sum(), (before - counted).clip(0).sum()))

@@ -30,12 +30,14 @@ class ImagePrediction:
 
     name: str
     labels_HW: NDArray[np.int64]
-    """Class index that the model says; -1 where the sensor delivered no data."""
+    """Class index that the model says; -1 where the sensor delivered no data or the model says "no class"."""
     target_HW: NDArray[np.int16]
     """True class index; -1 where the pixel has no label."""
     side_HW: NDArray[np.int8]
     """Index into `SIDES`: 0 ignored (unlabelled, in a buffer, or not drawn), 1 train, 2 validation, 3 test."""
     class_names: tuple[str, ...]
+    has_undefined: bool = False
+    """Whether the model was trained with one more output, for pixels of no class."""
 
     def mask(self, side: str) -> NDArray[np.bool_]:
         """Pixels of a side, bool `[H, W]`.
@@ -48,9 +50,19 @@ class ImagePrediction:
         return self.side_HW == SIDES.index(side)
 
     def confusion(self, side: str = "test") -> NDArray[np.int64]:
-        """Counts `[K, K]` of the image's pixels on a side, rows = target."""
-        chosen = self.mask(side) & (self.target_HW >= 0) & (self.labels_HW >= 0)
-        return confusion_matrix(self.target_HW[chosen], self.labels_HW[chosen], len(self.class_names))
+        """Counts `[K, K]` of the image's pixels on a side, rows = target.
+
+        With `has_undefined` they are `[K + 1, K + 1]`: the last column counts pixels that were given no class.
+        """
+        return self.count(self.mask(side))
+
+    def count(self, chosen_HW: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Counts of the labelled pixels among the chosen ones; see `confusion`."""
+        labelled_HW = chosen_HW & (self.target_HW >= 0)
+        classes = len(self.class_names)
+        predicted_N = self.labels_HW[labelled_HW]
+        predicted_N = np.where(predicted_N < 0, classes, predicted_N)
+        return confusion_matrix(self.target_HW[labelled_HW], predicted_N, classes + self.has_undefined)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -126,6 +138,7 @@ def predict_image(
         target_HW=np.array(image.labels_HW),
         side_HW=side_HW,
         class_names=class_names,
+        has_undefined=bool(saved.facts.get("undefined_output")),
     )
 
 
