@@ -27,6 +27,7 @@ from orchestrator.cli.run import run
 from orchestrator.cli.status import status
 from orchestrator.cli.strategy import strategy
 from orchestrator.cli.ui import ui
+from orchestrator.cli.verify import verify
 from orchestrator.cli.weights import weights
 from orchestrator.errors import ClusterLostError, ConfigError, ExecutionError, SweepError, unknown
 from orchestrator.upkeep.secrets import mask_secrets
@@ -77,6 +78,7 @@ for command in (
     report,
     rescore,
     reproduce,
+    verify,
     predict,
     export,
     ui,

@@ -33,6 +33,7 @@ FLAGS = {
     "rescore": "--by-class --by-unit --data-root --debug --grid --json --metric --metric-file --out --plugin "
     "--tracking-uri --write OVERRIDES",
     "reproduce": "--data-root --debug --epochs --json --list --out --plan --tracking-uri OVERRIDES ROW",
+    "verify": "--data-root --debug --epochs --json --out --tracking-uri BENCHMARK",
     "predict": "--band-axis --data-root --dataset --debug --grid --ignore-wavelengths --json --model --out --overwrite "
     "--plugin --scale --to --tracking-uri --variable CUBES",
     "export": "--data-root --dataset --debug --grid --json --model --no-onnx --out --overwrite --plugin --to "
