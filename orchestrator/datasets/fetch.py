@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -10,7 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
 
-from orchestrator.datasets._base import Progress
+from orchestrator.datasets._archives import password_of, unpack
+from orchestrator.datasets._base import Archive, Progress
 from orchestrator.datasets._checks import sha256_of
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import get_definition, survey
@@ -48,7 +50,12 @@ def fetch(
     present = survey(definition, locations).folder
     if present is not None:
         return present
+    archive = definition.archive
+    if not definition.facts.files and archive is None:
+        raise DataError(f"dataset {name}: it cannot be fetched by a command; {definition.remedy}")
     for source in definition.facts.files:
+        if locations.data_root is not None and definition.survey and (locations.data_root / source.path).is_file():
+            continue
         address = f"{base_url.rstrip('/')}/{source.path}" if base_url else source.url
         if address is None:
             raise DataError(
@@ -56,7 +63,23 @@ def fetch(
                 f"{definition.remedy or 'get the file by hand and put it below the data root'}"
             )
         fetch_file(source, address, _target(locations.fetched, source), progress)
-    return locations.fetched
+    if archive is not None and survey(definition, locations).folder is None:
+        _fetch_archive(archive, locations, base_url, progress)
+    return survey(definition, locations).folder or locations.fetched
+
+
+def _fetch_archive(archive: Archive, locations: DataLocations, base_url: str | None, progress: Progress | None) -> None:
+    """Download an archive, unpack it below the folder of fetched files, and delete it."""
+    password = password_of(archive)
+    name = archive.url.rsplit("/", 1)[1]
+    source = SourceFile(path=f"{archive.folder}.archive/{name}")
+    target = _target(locations.fetched, source)
+    try:
+        fetch_file(source, f"{base_url.rstrip('/')}/{name}" if base_url else archive.url, target, progress)
+    except DataError as error:
+        raise DataError(f"{error}; {archive.if_it_fails}") from error
+    unpack(target, locations.fetched / archive.folder, password, progress)
+    shutil.rmtree(target.parent, ignore_errors=True)
 
 
 def _target(folder: Path, source: SourceFile) -> Path:

@@ -15,6 +15,7 @@ from orchestrator.errors import DataError
 
 FACTS, IGNORED_IDS, REMEDY, ARCHIVE = known.FACTS, known.IGNORED_IDS, known.REMEDY, known.ARCHIVE
 LIST_FILES = "hsidrive_{side}.csv"
+NO_LISTS = f"no {known.LISTS_FOLDER}/hsidrive_train.csv and its like; run: hsfm-sweep data fetch hsi_drive"
 SHAPE_CHW = (25, 216, 409)
 
 
@@ -31,7 +32,7 @@ def _has_lists(folder: Path) -> bool:
 def _look(dataset: str, lists: Path | None, base: Path, marker: Marker | None) -> Found:
     folder, pattern = (base / SPLITS, "{side}.csv") if marker else (lists, LIST_FILES)
     if folder is None:
-        return Found(reason=f"the split lists are absent ({known.LISTS_FOLDER}/hsidrive_train.csv and two more)")
+        return Found(reason=NO_LISTS)
     reads = {"dataset": dataset, "lists": folder}
     if hdf5_files(base, "hsidrive"):
         return Found(reads=reads)
