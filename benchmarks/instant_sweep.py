@@ -186,7 +186,8 @@ def _end_oldest(searcher: Any, clock: Clock, trial: str, config: Mapping[str, An
     for number in range(1, evaluations + 1):
         step = steps * number // evaluations
         if until - steps // 2 < step <= until and steps > 1:
-            event = {"kind": "progress", "step": step, "scores": _scores(key, step)}
+            point = {"step": step, "time_ms": int(time.time() * 1000), "scores": _scores(key, step)}
+            event = {"kind": "progress", "step": step, "points": [point]}
             clock.timed("progress", searcher.on_trial_result, trial, {"event": json.dumps(event)})
     ended: dict[str, Any] = {"kind": "reached", "step": until, "scores": _scores(key, until), "facts": FACTS}
     ended["seconds"] = 0.02 * until

@@ -139,7 +139,7 @@ class SweepState:
 
     def on_progress(self, lease_id: str, points: Sequence[Mapping[str, Any]]) -> None:
         """Evaluations of a run, each with step, time_ms and scores; those of former attempts come once more."""
-        with self.lock:
+        with self.lock, self.journal.together():
             if segment := self.in_flight.get(lease_id):
                 self.journal.progressed(segment, points)
 
