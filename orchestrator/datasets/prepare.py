@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import tempfile
@@ -23,10 +24,12 @@ from orchestrator.datasets._manifest import prepared_folder, read_manifest
 from orchestrator.datasets._streams import stream
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import get_definition, remedy, survey
-from orchestrator.datasets.store import write_manifest
+from orchestrator.datasets.store import checksum, write_manifest
 from orchestrator.errors import DataError, SweepError
 from orchestrator.plan.facts import DatasetFacts
 
+CHECKED_UP_TO_BYTES = 4 * 2**30
+"""Stores up to this size are read once at a start, to find what a disk has changed."""
 ABANDONED_AFTER_S = 24 * 3600
 LOGGER = logging.getLogger(__name__)
 
@@ -64,13 +67,31 @@ def prepare(name: str, locations: DataLocations, *, progress: Progress | None = 
 
 
 def _is_whole(folder: Path) -> bool:
+    """Whether every file is there as it was written; a store that is not is made again."""
     manifest = read_manifest(folder)
     if manifest is None:
         return False
     try:
-        return all((folder / image["file"]).stat().st_size == image["size_bytes"] for image in manifest["images"])
+        is_whole = all((folder / image["file"]).stat().st_size == image["size_bytes"] for image in manifest["images"])
+        changed = _changed(str(folder)) if is_whole else ()
     except OSError:
         return False
+    if changed:
+        LOGGER.warning("prepared data in %s are damaged (%s): they are made again", folder, ", ".join(changed))
+    return is_whole and not changed
+
+
+@functools.cache
+def _changed(folder: str) -> tuple[str, ...]:
+    """Files whose content is not what was written; looked at once a process, very large stores never."""
+    manifest = read_manifest(Path(folder)) or {"images": []}
+    if sum(image["size_bytes"] for image in manifest["images"]) > CHECKED_UP_TO_BYTES:
+        return ()
+    return tuple(
+        image["file"]
+        for image in manifest["images"]
+        if "crc32" in image and checksum(Path(folder) / image["file"]) != image["crc32"]
+    )
 
 
 def _build(found: Survey, name: str, target: Path, progress: Progress | None) -> None:
@@ -104,6 +125,7 @@ def _build(found: Survey, name: str, target: Path, progress: Progress | None) ->
         if target.exists():
             shutil.rmtree(target)
         building.rename(target)
+        _changed.cache_clear()
     except BaseException:
         # What is written of a large set is not thrown away: the next start goes on with the images that are missing.
         if not _can_go_on(reading):

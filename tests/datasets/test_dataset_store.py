@@ -137,3 +137,21 @@ def test_a_cache_below_a_file_is_named(scene_folder: Path, tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="set HSFM_CACHE"):
         prepare(str(scene_folder / "dataset.yaml"), DataLocations(data_root=None, cache=tmp_path / "file"))
+
+
+def test_a_prepared_file_that_a_disk_has_changed_is_made_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from orchestrator.datasets import prepare as preparing
+
+    locations = DataLocations(data_root=None, cache=tmp_path)
+    folder = preparing.prepare("indian_pines", locations)
+    file = next(folder.glob("image_*.arrow"))
+    written = file.read_bytes()
+    middle = len(written) // 2
+    file.chmod(0o644)
+    file.write_bytes(written[:middle] + bytes([written[middle] ^ 255]) + written[middle + 1 :])
+    preparing._changed.cache_clear()  # as in the next process
+    assert preparing.prepare("indian_pines", locations) == folder
+    assert next(folder.glob("image_*.arrow")).read_bytes() == written
+    assert "damaged" in caplog.text
