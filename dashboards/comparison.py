@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
+from dashboards._benchmark import benchmark_section
 from dashboards._curves import label_efficiency
 from dashboards._gains import gains
 from dashboards._marks import Row, legend, looks
@@ -106,6 +107,8 @@ def _sections(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
     parts = []
     if complete:
         parts.append(_curves_section(complete, found, title))
+    if comparison.get("benchmark"):
+        parts.append(benchmark_section(comparison["benchmark"], rows, found, title))
     if any(row["gain_same_regime"] or row["gain_full"] for row in rows):
         parts.append(_gains_section(rows, found))
     notes = "".join(f"<li>{escape(note)}</li>" for note in comparison["notes"])

@@ -6,7 +6,7 @@ Everything is derived: it can be deleted and made again from the ledger at any t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ def write_report(
         LedgerError: the store or an artifact cannot be read.
     """
     from dashboards.comparison import render
+    from orchestrator.analysis.benchmark import benchmark_data
     from orchestrator.analysis.expected import expected_cells
     from orchestrator.analysis.latex import write_latex
     from orchestrator.analysis.results import results_table, write_csv, write_parquet
@@ -62,25 +63,29 @@ def write_report(
         "search": asdict(plan.search),
         "seeds": plan.grid.seeds,
     }
+    comparison = comparison_data(rows) | {"benchmark": benchmark_data(rows, table, plan.grid.protocol)}
     files = [
-        write_parquet(table, out / PARQUET, comparison=comparison_data(rows), sweep=sweep),
+        write_parquet(table, out / PARQUET, comparison=comparison, sweep=sweep),
         write_csv(table, out / CSV),
         write_latex(rows, out / LATEX),
     ]
     files.append(render(files[0], out / PAGE))
-    _print_comparison(rows, console)
+    _print_comparison(rows, comparison["benchmark"], console)
     if publish:
         for path in files:
             ledger.log_file(SWEEP_KEY, path, "report")
     return files
 
 
-def _print_comparison(rows: Sequence[ComparisonRow], console: Console) -> None:
+def _print_comparison(rows: Sequence[ComparisonRow], benchmark: Mapping[str, Any] | None, console: Console) -> None:
+    from orchestrator.analysis.benchmark_terminal import benchmark_parts
     from orchestrator.analysis.terminal import comparison_notes, comparison_table
 
     if rows:
         console.print(comparison_table(rows))
         console.print(comparison_notes(rows))
+    for part in benchmark_parts(benchmark) if benchmark else ():
+        console.print(part)
 
 
 def remember_origin(out: Path, plan: Plan, stamp: str) -> None:
@@ -97,7 +102,7 @@ def remember_origin(out: Path, plan: Plan, stamp: str) -> None:
 
 def print_again(out: Path, plan: Plan, stamp: str, *, console: Console) -> Path | None:
     """Print the comparison of a report that still holds; its page, or None where it has to be made anew."""
-    from orchestrator.analysis.stored import stored_comparison
+    from orchestrator.analysis.stored import stored_benchmark, stored_comparison
 
     try:
         known = json.loads((out / MADE_FROM).read_text("utf-8"))
@@ -108,7 +113,7 @@ def print_again(out: Path, plan: Plan, stamp: str, *, console: Console) -> Path 
     rows = stored_comparison(out / PARQUET)
     if rows is None:
         return None
-    _print_comparison(rows, console)
+    _print_comparison(rows, stored_benchmark(out / PARQUET), console)
     return out / PAGE
 
 

@@ -26,6 +26,15 @@ def stored_comparison(results_parquet: Path) -> list[ComparisonRow] | None:
         return None
 
 
+def stored_benchmark(results_parquet: Path) -> Mapping[str, Any] | None:
+    """The benchmark's part of a stored comparison; None where there is none."""
+    import pyarrow.parquet
+
+    metadata = pyarrow.parquet.read_metadata(results_parquet).metadata
+    found: Mapping[str, Any] | None = json.loads(metadata[COMPARISON_KEY]).get("benchmark")
+    return found
+
+
 def _row(data: Mapping[str, Any]) -> ComparisonRow:
     values = {name: value for name, value in data.items() if name in _NAMES}
     values["values"] = _by_seed(data["values"])
