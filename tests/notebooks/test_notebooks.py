@@ -41,9 +41,9 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.read(FOLDER / "first_comparison.ipynb", as_version=4)
     # the kernel takes its environment from this process; MLFLOW_TRACKING_URI may be left over from other tests
-    kept = {k: v for k, v in os.environ.items() if k not in ("HSFM_DATA_ROOT", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
-    environment = kept | {"HSFM_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
-    environment.pop("MPLBACKEND")  # the kernel's own backend draws into the notebook
+    left_out = ("HSFM_DATA_ROOT", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "MPLBACKEND")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    environment |= {"HSFM_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
     return notebook, folder
