@@ -62,8 +62,10 @@ def _relative_batch(planned: PlannedCell) -> float:
     batch = int(planned.train["batch_size"])
     if "patch_size" not in planned.train:
         return batch / default.pixel_batch_size
-    side_px = min(int(planned.train["patch_size"]), *planned.facts.image_size_px)
-    return batch * side_px**2 / (default.batch_size * default.patch_size**2)
+    height_px, width_px = planned.facts.image_size_px
+    side_px = min(int(planned.train["patch_size"]), height_px, width_px)
+    pixels = side_px**2 if side_px else height_px * width_px  # 0 = whole images
+    return batch * pixels / (default.batch_size * default.patch_size**2)
 
 
 def device_seconds(planned: PlannedCell, search: SearchConfig, step_s: float, counted: Tally) -> tuple[float, float]:

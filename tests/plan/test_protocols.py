@@ -108,3 +108,8 @@ def test_settings_that_came_later_leave_the_keys_of_older_runs_alone() -> None:
     plain = resolve_train(strategy, TrainConfig())
     assert not {"epochs", "early_stopping", "schedule", "loss_average"} & set(plain)
     assert resolve_train(strategy, TrainConfig(schedule="constant"))["schedule"] == "constant"
+
+
+def test_the_cost_of_whole_images_follows_their_pixels() -> None:
+    patches, whole = (plan_of(a_grid(train=TrainConfig(patch_size=side))).device_s for side in (64, 0))
+    assert whole == pytest.approx(patches * 145 * 145 / 64**2)
