@@ -73,8 +73,8 @@ def summary(shaken: Shaken, costs: Sequence[Cost], problems: Sequence[str], aske
         longest_s = max(max(c.orphans.values()) for c in orphaned)
         lines.append(
             f"orphans:    up to {max(len(c.orphans) for c in orphaned)} processes outlived a kill by up to "
-            f"{longest_s:.1f} s and took {sum(c.orphan_steps for c in orphaned)} steps; "
-            f"left at the end: {len(shaken.left)}"
+            f"{longest_s:.1f} s; they took {sum(c.orphan_steps for c in orphaned)} steps, the last one "
+            f"{max(c.orphan_training_s for c in orphaned):.1f} s after the kill; left at the end: {len(shaken.left)}"
         )
     lines += [f"problem:    {text}" for text in problems[:MOST_DIFFERENCES]]
     if len(problems) > MOST_DIFFERENCES:
@@ -126,6 +126,7 @@ def as_json(
                 "fits_again": cost.fits,
                 "orphans": cost.orphans,
                 "orphan_steps": cost.orphan_steps,
+                "orphan_training_s": round(cost.orphan_training_s, 1),
                 "said": hit.said,
             }
         )

@@ -55,6 +55,8 @@ class Cost:
     """Processes that outlived the kill of their cluster or the end of their command, and for how many seconds."""
     orphan_steps: int = 0
     """Optimiser steps that orphans took after the kill."""
+    orphan_training_s: float = 0.0
+    """Seconds from the kill to the last of them."""
 
 
 def losses(lines: Sequence[Line], slots: Mapping[str, SlotRecord]) -> list[Loss]:
@@ -120,6 +122,7 @@ def costs(
             pids = {process.pid for process in outlived}
             late = [x for x in lines if x.kind == "step" and x.rank == 0 and x.pid in pids and x.time_s > ended_s]
             cost.orphan_steps = len(late)
+            cost.orphan_training_s = max((line.time_s - ended_s for line in late), default=0.0)
     return found
 
 
