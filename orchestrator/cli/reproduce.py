@@ -171,6 +171,8 @@ def reproduced_to_data(one: Reproduced) -> dict[str, Any]:
         "state": one.state,
         "is_generated_data": one.is_generated,
         "key": one.key,
+        "dataset_digest": one.digest,
+        "device": one.device,
     }
 
 
