@@ -31,7 +31,7 @@ class Command:
     """`hsfm-sweep --grid G` in a folder of its own; its outputs go to one file a start."""
 
     def __init__(self, folder: Path, token: str, *, steps: int, world_size: int, groups: int) -> None:
-        self.folder, self.token = folder, token
+        self.folder, self.token, self.world_size = folder, token, world_size
         self.grid, self.out, self.sweep = folder / f"{NAME}.yaml", folder, folder / NAME
         self.steps_folder, self.outputs = folder / "steps", folder / "output"
         self.probe = folder / PROBE.name

@@ -63,6 +63,8 @@ def targets(kind: str, command: Command, roster: Roster, watch: Watch, rng: rand
     chosen = rng.choice(workers)
     if kind == "worker":
         return [chosen]
+    if len(workers) <= command.world_size:  # one group, whether it has taken a step yet or not
+        return workers
     mates = watch.mates(chosen.pid) | {chosen.pid}
     return [worker for worker in workers if worker.pid in mates]
 
