@@ -134,7 +134,7 @@ class Rig:
     # ---- what is known of it
 
     def slots(self) -> dict[str, Any]:
-        """All slots by strategy and slot name, as the ledger holds them."""
+        """All slots by strategy, data set, label budget and slot name, as the ledger holds them."""
         ledger = open_ledger(self.out / NAME, NAME, mode="read", tracking_uri=self.tracking_uri or None)
         records = ledger.cells().values()
         return {
