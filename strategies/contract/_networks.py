@@ -149,8 +149,6 @@ def pixels_given_one_by_one_give_the_same_logits_where_the_receptive_field_is_on
 
 
 def a_few_steps_lower_the_loss_on_real_pixels(subject: Subject) -> None:
-    import numpy as np
-
     cube_HWC, labels_HW = real_scene()
     strategy = subject.make()
     bands = real_bands(strategy.accepts, 25)

@@ -22,8 +22,8 @@ Run = Callable[..., tuple[int, str, str]]
 FLAGS = {
     "run": "--data-root --debug --grid --out --plugin --tracking-uri OVERRIDES",
     "plan": "--all --data-root --debug --grid --json --out --plugin --tracking-uri OVERRIDES",
-    "status": "--all --cell --data-root --debug --grid --json --log-lines --out --plugin --state --tracking-uri --watch "
-    "OVERRIDES",
+    "status": "--all --cell --data-root --debug --grid --json --log-lines --out --plugin --state --tracking-uri "
+    "--watch OVERRIDES",
     "retry": "--cell --data-root --debug --grid --out --plugin --tracking-uri OVERRIDES",
     "report": "--data-root --debug --grid --metric --out --plugin --to --tracking-uri OVERRIDES",
     "reconcile": "--data-root --debug --grid --json --out --plugin --take-over --tracking-uri OVERRIDES",
