@@ -57,6 +57,7 @@ def _user_scene(rig: Rig) -> Path:
 
 def _damage_cube(rig: Rig) -> None:
     """Half of the cube's file is gone; the grid asks for one strategy on it beside the usual cells."""
+    _own_cache(rig)
     folder = _user_scene(rig)
     os.truncate(folder / "cube.npy", (folder / "cube.npy").stat().st_size // 2)
     block = f"{{strategies: [in_domain/spectral_cnn], datasets: [{folder / 'dataset.yaml'}], label_budgets: [0.1]}}"
@@ -70,17 +71,23 @@ def _mend_cube(rig: Rig) -> None:
 
 
 def _is_done_on_it(rig: Rig, row: Row) -> None:
-    mine = [slot for slot in rig.slots().values() if slot.state == "finished"]
-    row.notes.append(f"Finished slots in the end, those of the mended data set included: {len(mine)}.")
-    if "my_scene" in rig.said(2) and "blocked" in rig.said(2):
-        row.problems.append("the cell of the mended data set is still blocked")
+    mine = [slot for name, slot in rig.slots().items() if "dataset.yaml" in name or "my_scene" in name]
+    row.notes.append(f"Closed slots on the mended data set in the end: {sum(slot.is_closed for slot in mine)}.")
+    if not any(slot.state == "finished" for slot in mine):
+        row.problems.append("the cell of the mended data set was not run")
 
 
 def _own_cache(rig: Rig) -> Path:
-    """A copy of the prepared data, so that nobody else's is damaged; the file of the scene in it."""
+    """A copy of the prepared data, so that no other sweep's are damaged; the file of the scene in it."""
     shutil.copytree(rig.cache, rig.folder / "cache")
     rig.cache = rig.folder / "cache"
-    return next(rig.cache.rglob("image_*.arrow"))
+    return _prepared_file(rig)
+
+
+def _prepared_file(rig: Rig) -> Path:
+    """The scene's Arrow file that the undisturbed sweep trained on: the newest, where its data changed meanwhile."""
+    files = rig.cache.glob(f"prepared/{indian_pines.FACTS.name}-*/image_*.arrow")
+    return max(files, key=lambda file: file.stat().st_mtime)
 
 
 def _cut_store(rig: Rig) -> None:
@@ -90,7 +97,7 @@ def _cut_store(rig: Rig) -> None:
 
 def _cut_store_later(rig: Rig) -> None:
     """A resident worker has the file mapped: its group has to come back to see the damage."""
-    file = next(rig.cache.rglob("image_*.arrow"))
+    file = _prepared_file(rig)
     os.truncate(file, file.stat().st_size // 2)
 
 
@@ -131,14 +138,14 @@ FAULTS = (
         name="store-cut",
         title="prepared store cut off before a start",
         how="the prepared Arrow file of the scene loses half of its bytes before the sweep starts",
-        told=r"preparing data set|prepared .*(bytes|damaged|again)",
+        told=r"prepared .* damaged",
         prepare=_cut_store,
     ),
     Fault(
         name="store-cut-later",
         title="prepared store cut off during a sweep",
         how="the prepared Arrow file that the workers have mapped loses half of its bytes in the middle of a run",
-        told=r"prepared file .* (bytes|damaged)",
+        told=r"prepared .* (bytes|damaged)",
         prepare=lambda rig: None if _own_cache(rig) else None,
         strike=_cut_store_later,
         ends_workers=True,
@@ -148,7 +155,7 @@ FAULTS = (
         name="store-flipped",
         title="prepared store changed, same size",
         how="a tenth of the bytes of the prepared Arrow file are changed before the sweep starts, its size is not",
-        told=r"prepared .*(digest|damaged|changed)",
+        told=r"prepared .* damaged",
         prepare=_flip_store,
         ends=(0, 1),
     ),
