@@ -8,8 +8,9 @@ from typing import Any
 
 from dashboards._marks import Row, line, marker, plot, text
 
-WIDTH, LEFT, RIGHT = 760, 250, 40
+WIDTH, LEFT, RIGHT = 1000, 380, 30
 LINE_PX = 22
+LONGEST = 52
 
 
 def benchmark_section(data: Mapping[str, Any], rows: Sequence[Row], found: Any, title: str) -> str:
@@ -79,7 +80,7 @@ def _gain(gain: Mapping[str, Any] | None) -> str:
 
 def _figure(drawn: Sequence[Mapping[str, Any]], members: Sequence[Row], found: Any, title: str) -> str:
     """Ours as marks, one line a cell; published scores as dashed lines through all of them, named below."""
-    height = LINE_PX * (len(members) + len(drawn) + 2)
+    height = LINE_PX * (len(members) + len(drawn) + 3)
     top = LINE_PX * (len(members) + 1)
     parts = [line(LEFT, top, WIDTH - RIGHT, top, 'class="axis"')]
 
@@ -88,11 +89,16 @@ def _figure(drawn: Sequence[Mapping[str, Any]], members: Sequence[Row], found: A
 
     for number, row in enumerate(members):
         y = LINE_PX * (number + 0.7)
-        name = f"{row['title']} {row['details'].partition(' · ')[2]}, {row['label_budget']}"
-        parts.append(text(LEFT - 8, y + 4, name[:42], anchor="end"))
+        name = ", ".join(
+            part for part in (row["title"], row["details"].partition(" · ")[2], row["label_budget"]) if part
+        )
+        parts.append(text(LEFT - 8, y + 4, name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…", anchor="end"))
         parts.append(marker(at(row["mean"]), y, found[row["strategy"]]))
-    for number, entry in enumerate(drawn):
-        x, y = at(entry["value"]), top + LINE_PX * (number + 1)
+    for tick in range(0, 101, 20):
+        parts.append(text(at(tick / 100), top + 16, str(tick)))
+    # by rising value: a line ends above the names to its right
+    for number, entry in enumerate(sorted(drawn, key=lambda one: one["value"])):
+        x, y = at(entry["value"]), top + LINE_PX * (number + 2)
         dashes = 'stroke="currentColor" stroke-width="1" stroke-dasharray="3 3" opacity="0.6"'
         parts.append(line(x, 0, x, y - 10, dashes))
         words = f"{entry['label']} {100 * entry['value']:.1f} ({entry['protocol']})"
