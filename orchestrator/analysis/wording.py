@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.contrasts import count_contrasts, seeds_needed
@@ -63,7 +64,8 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
 def strategy_words(row: ComparisonRow) -> tuple[str, str]:
     """A strategy in two lines: its name, then family, regime and whatever else its label fixes."""
     family, _, title = row.strategy_name.rpartition("/")
-    fixed = [part for part in row.strategy.partition("[")[2].rstrip("]").split(",") if part]
+    # a value may hold commas, as rgb_bands=14,7,0 does
+    fixed = [part for part in re.split(r",(?=\w+=)", row.strategy.partition("[")[2].rstrip("]")) if part]
     words = [family] if family else []
     for part in sorted(fixed, key=lambda part: not part.startswith("regime=")):
         if part.startswith("regime="):

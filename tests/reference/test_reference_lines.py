@@ -17,6 +17,7 @@ from orchestrator.analysis.benchmark import benchmark_data, main_table
 from orchestrator.analysis.benchmark_terminal import benchmark_parts
 from orchestrator.analysis.results import results_table, write_parquet
 from orchestrator.analysis.summary import compare, comparison_data
+from orchestrator.analysis.wording import strategy_words
 from orchestrator.cli import main
 from orchestrator.cli.verify import has_passed, verification_report
 from orchestrator.datasets.imitate import imitate
@@ -78,6 +79,11 @@ def test_lines_belong_to_one_data_set_and_one_protocol() -> None:
     # the table of 2024 was made with another validation split than that of 2026
     assert [row.values for row in reference_lines("hcv2", "hs3-2026")] == [{"oa": 88.17}]
     assert len(reference_lines("hcv2_2024", "hs3-2024")) == 10
+
+
+def test_a_value_with_commas_stays_one_word() -> None:
+    (row,) = rows_of(hyko2("in_domain/runet[input=pseudo_rgb,rgb_bands=14,7,0]", 0.6))
+    assert strategy_words(row) == ("runet", "in_domain · input=pseudo_rgb · rgb_bands=14,7,0")
 
 
 # --- a row as a sweep ----------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def made_run(
 ) -> RunRow:
     """A run whose scores follow from a confusion matrix with a share `correct` on the diagonal."""
     name, _, fields = strategy.partition("[")
-    given = dict(part.split("=") for part in fields.rstrip("]").split(",") if part)
+    given = dict(part.split("=") for part in fields.rstrip("]").split(",") if "=" in part)
     is_pretrained = not name.startswith("in_domain") and given.get("init") != "random"
     cell = f"{strategy}|{dataset}|{budget}"
     matrix = confusion(correct)
