@@ -122,6 +122,12 @@ def normalise(
     """
     if mode not in MODES:
         raise unknown("normalisation", mode, MODES)
+    if mode == "none" and cube_HWC.dtype == np.float32:
+        # The same numbers as below in a tenth of the time: nothing is calculated.
+        same: NDArray[np.float32] = np.array(cube_HWC, dtype=np.float32)
+        if valid_HW is not None:
+            same[~valid_HW] = 0
+        return same
     offset, divisor = affine(statistics, mode, scale)
     # In float64 and rounded once: raw numbers beyond 2**24 would lose digits before the mean is taken off.
     result: NDArray[np.float32] = ((cube_HWC.astype(np.float64) - offset) / divisor).astype(np.float32)
