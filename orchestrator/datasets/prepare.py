@@ -71,14 +71,21 @@ def _is_whole(folder: Path) -> bool:
     manifest = read_manifest(folder)
     if manifest is None:
         return False
-    try:
-        is_whole = all((folder / image["file"]).stat().st_size == image["size_bytes"] for image in manifest["images"])
-        changed = _changed(str(folder)) if is_whole else ()
-    except OSError:
-        return False
+    changed = [
+        image["file"] for image in manifest["images"] if _size_bytes(folder / image["file"]) != image["size_bytes"]
+    ]
+    changed = changed or list(_changed(str(folder)))
     if changed:
-        LOGGER.warning("prepared data in %s are damaged (%s): they are made again", folder, ", ".join(changed))
-    return is_whole and not changed
+        LOGGER.warning("prepared data in %s are damaged (%s): they are made again", folder, ", ".join(changed[:5]))
+    return not changed
+
+
+def _size_bytes(file: Path) -> int:
+    """Size of a file; -1 where it is absent."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
 
 
 @functools.cache

@@ -44,10 +44,13 @@ def save(storage: str, key: str, attempt: int, state: dict[str, Any]) -> None:
     system.move(f"{folder}/{LAST}.part", f"{folder}/{LAST}")
 
 
-def load_newest(storage: str, key: str, map_location: str = "cpu") -> dict[str, Any] | None:
+def load_newest(
+    storage: str, key: str, map_location: str = "cpu", *, unreadable: list[str] | None = None
+) -> dict[str, Any] | None:
     """The checkpoint with the most steps over all attempts, or None.
 
-    A file that cannot be read (cut off by a full disk) is passed over in favour of an older attempt's.
+    A file that cannot be read (cut off by a full disk) is passed over in favour of an older attempt's, and named in
+    `unreadable`.
 
     Raises:
         ExecutionError: a checkpoint of another run lies under this key.
@@ -63,6 +66,8 @@ def load_newest(storage: str, key: str, map_location: str = "cpu") -> dict[str, 
             continue
         state = _read(system, path, map_location)
         if state is None:
+            if unreadable is not None:
+                unreadable.append(path)
             continue
         if state.get("key") != key:
             raise ExecutionError(

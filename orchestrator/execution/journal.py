@@ -69,6 +69,10 @@ class LedgerJournal:
         newest = ", ".join(f"{name} {value:.4f}" for name, value in points[-1]["scores"].items())
         self._log(segment.spec.key, f"step {points[-1]['step']}: {newest}")
 
+    def noted(self, planned: PlannedCell, segment: Segment, text: str) -> None:
+        self._log(segment.spec.key, text)
+        self._tell(f"{planned.cell} {segment.slot}: {text}")
+
     def attempt_failed(self, planned: PlannedCell, segment: Segment, *, cause: str, error: str, decided: str) -> None:
         then = {
             "retry": "another attempt goes on from the newest checkpoint",

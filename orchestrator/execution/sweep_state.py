@@ -143,6 +143,12 @@ class SweepState:
             if segment := self.in_flight.get(lease_id):
                 self.journal.progressed(segment, points)
 
+    def on_note(self, lease_id: str, text: str) -> None:
+        """Something about a run that its user should know."""
+        with self.lock:
+            if segment := self.in_flight.get(lease_id):
+                self.journal.noted(self.cells[segment.cell_id].planned, segment, text)
+
     def on_end(self, lease_id: str, event: Mapping[str, Any]) -> None:
         """A segment ended: reached, cancelled, lost or failed."""
         with self.lock, self.journal.together():

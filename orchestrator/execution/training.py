@@ -264,7 +264,14 @@ class NetworkRun:
     def _resume(self) -> bool:
         """Go on from the newest checkpoint; whether another attempt has written it."""
         # One read for all ranks: each for itself could find another state, and train on silently wrong.
-        state = self.seat.first(lambda: checkpoints.load_newest(self.job["storage"], self.spec.key))
+        unreadable: list[str] = []  # filled on rank 0 only, which also tells
+        state = self.seat.first(
+            lambda: checkpoints.load_newest(self.job["storage"], self.spec.key, unreadable=unreadable)
+        )
+        for path in unreadable:
+            step = 0 if state is None else state["step"]
+            text = f"checkpoint {path} cannot be read (cut off or damaged); the run goes on from step {step}"
+            self.seat.tell({"kind": "note", "text": text})
         if state is None:
             return False
         self.model.load_state_dict(state["model"])

@@ -22,6 +22,8 @@ from orchestrator.execution.sweep_state import SweepState
 
 log = logging.getLogger(__name__)
 EVENT = "event"
+GOING_ON = ("progress", "note")
+"""Kinds of events after which a segment goes on."""
 
 
 def drive_segment(config: dict[str, Any]) -> None:
@@ -32,7 +34,7 @@ def drive_segment(config: dict[str, Any]) -> None:
     while True:
         event = ray.get(hub.event.remote(lease_id))
         tune.report({EVENT: json.dumps(event)})
-        if event["kind"] != "progress":
+        if event["kind"] not in GOING_ON:
             return
 
 
@@ -72,13 +74,15 @@ class SweepSearcher(Searcher):
             event = json.loads(result[EVENT]) if EVENT in result else {}
             if event.get("kind") == "progress":
                 self._state.on_progress(self._lease_of[trial_id], event["points"])
+            elif event.get("kind") == "note":
+                self._state.on_note(self._lease_of[trial_id], event["text"])
         except Exception as error:
             self._give_up("writing down progress", error)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         try:
             event = json.loads(result[EVENT]) if result and EVENT in result else {"kind": "progress"}
-            if error or event["kind"] == "progress":
+            if error or event["kind"] in GOING_ON:
                 event = {"kind": "lost", "reason": "the trial's driver died"}
                 self._cancel(self._lease_of[trial_id], event["reason"])  # the group must not go on for nobody
             self._state.on_end(self._lease_of.pop(trial_id), event)

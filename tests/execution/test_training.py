@@ -316,3 +316,20 @@ def test_evaluations_that_no_driver_heard_of_are_told_by_the_next_attempt(
     assert 4 not in [point["step"] for point in points(first)], "the killed attempt has told of it"
     assert plain(second) == plain(calm)
     assert points(second)[0] == points(first)[0], "the same point with another time would be doubled in MLflow"
+
+
+def test_a_checkpoint_that_cannot_be_read_is_named_and_passed_over(
+    make_spec: Any, indian_pines: Path, tmp_path: Path
+) -> None:
+    spec = make_spec("in_domain/spectral_cnn", steps=8, evaluations=4)
+    whole = run_network(spec, indian_pines, tmp_path / "calm")
+    with pytest.raises(Killed):
+        run_network(spec, indian_pines, tmp_path, die_at=4)
+    file = next(tmp_path.glob(f"{spec.key}/attempt-1/last.pt"))
+    file.write_bytes(file.read_bytes()[:1000])
+    told: list[dict[str, Any]] = []
+    again = run_network(spec, indian_pines, tmp_path, attempt=2, told=told)
+    assert again["scores"] == whole["scores"]
+    (note,) = [event["text"] for event in told if event["kind"] == "note"]
+    assert str(file) in note
+    assert "goes on from step 0" in note
