@@ -90,3 +90,8 @@ def test_pseudo_rgb_without_wavelengths_is_blocked_at_plan_time():
     strategy = make_strategy("in_domain/deeplabv3plus", {"input": "pseudo_rgb"})
     with pytest.raises(StrategyError, match="rgb_bands"):
         strategy.check_sensor(19, None)
+
+
+@pytest.mark.parametrize(("sensor", "parameters"), [("hyko2", 176), ("hsi_drive", 260), ("hcv2", 2580)])
+def test_the_linear_classifier_has_the_published_number_of_parameters(sensor, parameters):
+    assert count_parameters(build("in_domain/mlp", *SENSORS[sensor])) == (parameters, parameters)
