@@ -2,8 +2,8 @@
 # make plan    install, then show what the grid would run; starts nothing
 # make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
 # make chaos   a real sweep under random kills against an undisturbed one        (KILLS=4)
-# make verify  what CI has no time for: published anchors, overhead, bookkeeping at scale, 20 kills, every fault; the
-#              dated log goes to docs/
+# make verify  what CI has no time for, about an hour on two idle cores: published anchors, overhead, bookkeeping at scale, the
+#              first hour timed, 20 kills, every fault; dated logs go to docs/      (one part: make verify-chaos)
 # make lint    formatting, lint, types, import layers
 # make clean   remove .venv and caches; sweeps' results stay
 #
@@ -23,7 +23,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-VERIFY_LOG := docs/verify-$(shell date +%F).log
+TODAY := $(shell date +%F)
 
 .PHONY: help sweep plan test chaos verify lint format clean
 
@@ -45,24 +45,25 @@ chaos: $(INSTALLED_DEV)
 	@echo "== chaos: $(KILLS) kills of a real sweep, compared with an undisturbed one"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
-verify: $(INSTALLED_DEV)
-	@echo "== verify: about an hour on two idle cores; log in $(VERIFY_LOG)"
+# Each part has a dated log of its own, so that one can be repeated: make verify-chaos
+VERIFY_PARTS := anchors overhead scale first-hour chaos faults
+VERIFY_anchors    = $(BIN)/hsfm-sweep --grid indian_pines_anchor --out $$(mktemp -d)
+VERIFY_overhead   = $(BIN)/python benchmarks/overhead.py
+VERIFY_scale      = $(BIN)/python benchmarks/bookkeeping.py --write --check
+VERIFY_first-hour = $(BIN)/python benchmarks/new_user.py
+VERIFY_chaos      = $(BIN)/python -m tests.chaos --kills 20
+VERIFY_faults     = $(BIN)/python -m tests.faults --write docs/faults.md
+
+verify: $(VERIFY_PARTS:%=verify-%)
+
+verify-%: $(INSTALLED_DEV)
+	@echo "== $@: log in docs/verify-$*-$(TODAY).log"
 	@mkdir -p docs
 	@{ \
-	  echo "make verify, $$(date -u +'%F %T') UTC, commit $$(git rev-parse --short HEAD 2>/dev/null || echo none), $$(nproc) CPUs"; \
-	  echo; echo '$$ hsfm-sweep --grid indian_pines_anchor'; \
-	  $(BIN)/hsfm-sweep --grid indian_pines_anchor --out $$(mktemp -d) 2>&1 | grep -v '^page:\|^MLflow:'; \
-	  echo; echo '$$ python benchmarks/overhead.py'; \
-	  OMP_NUM_THREADS=1 $(BIN)/python benchmarks/overhead.py; \
-	  echo; echo '$$ python benchmarks/bookkeeping.py'; \
-	  OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bookkeeping.py; \
-	  echo; echo '$$ python benchmarks/new_user.py'; \
-	  OMP_NUM_THREADS=1 $(BIN)/python benchmarks/new_user.py; \
-	  echo; echo '$$ python -m tests.chaos --kills 20'; \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills 20; \
-	  echo; echo '$$ python -m tests.faults --write docs/faults.md'; \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --write docs/faults.md; \
-	} 2>&1 | tee $(VERIFY_LOG)
+	  echo "make $@, $$(date -u +'%F %T') UTC, commit $$(git rev-parse --short HEAD 2>/dev/null || echo none), $$(nproc) CPUs"; \
+	  echo '$$ $(subst $(BIN)/,,$(VERIFY_$*))'; \
+	  OMP_NUM_THREADS=1 $(VERIFY_$*); \
+	} 2>&1 | tee docs/verify-$*-$(TODAY).log
 
 lint: $(INSTALLED_DEV)
 	@echo "== lint: ruff, mypy, import layers"
