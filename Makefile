@@ -2,8 +2,8 @@
 # make plan    install, then show what the grid would run; starts nothing
 # make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
 # make chaos   a real sweep under random kills against an undisturbed one        (KILLS=4)
-# make verify  what CI has no time for, about an hour on two idle cores: published anchors, overhead, bookkeeping at scale, the
-#              first hour timed, 20 kills, every fault; dated logs go to docs/      (one part: make verify-chaos)
+# make verify  what CI has no time for, about an hour; dated logs go to docs/   (parts: verify-anchors, verify-overhead,
+#              verify-scale, verify-first-hour, verify-chaos, verify-faults)
 # make lint    formatting, lint, types, import layers
 # make clean   remove .venv and caches; sweeps' results stay
 #
