@@ -112,7 +112,8 @@ class Shaking:
         last = self.shaken.hits[-1] if self.shaken.hits else None
         lost_cluster = last is not None and last.kind in ("raylet", "gcs") and last.mark[0] == self.command.starts
         expected = {"driver": (-9,), "term": (130, 0), "int": (130, 0)}.get(hit.kind, ()) if hit else (0,)
-        if status not in expected and not (hit is None and lost_cluster and status == 1):
+        says_how = any("the same command" in line for line in words)  # one that gives up has to say how to go on
+        if status not in expected and not (hit is None and lost_cluster and status == 1 and says_how):
             after = f"after {hit.kind} (kill {hit.plan.number}, {hit.stage})" if hit else "without a kill"
             self.shaken.unexpected.append(
                 f"start {self.command.starts} ended with {status} {after}; its last words: {self._words()}"
