@@ -6,7 +6,6 @@ import json
 import re
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import unquote, urlparse
 from orchestrator.errors import LedgerError
 from orchestrator.ledger.location import DATABASE_NAME, StoreLocation, resolve_location
 from orchestrator.ledger.mlflow_store import SWEEP_TAG, MlflowStore, StoreAwayError, WriteRefusedError, sorted_errors
+from orchestrator.ledger.reading import read_sqlite
 from orchestrator.ledger.records import RunRow
 from orchestrator.ledger.session import Ledger
 from orchestrator.ledger.stored_runs import StoredRun, from_client, stored_runs
@@ -168,7 +168,6 @@ def _experiments(database: Path) -> list[str]:
         "where t.key = ? and e.lifecycle_stage = 'active' order by e.name"
     )
     try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True, timeout=20)) as connection:
-            return [row[0] for row in connection.execute(query, (SWEEP_TAG,))]
+        return read_sqlite(database, lambda connection: [row[0] for row in connection.execute(query, (SWEEP_TAG,))])
     except sqlite3.Error as error:
         raise LedgerError(f"{database} cannot be read: {error}") from error
