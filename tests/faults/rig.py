@@ -136,12 +136,9 @@ class Rig:
     def slots(self) -> dict[str, Any]:
         """All slots by strategy, data set, label budget and slot name, as the ledger holds them."""
         ledger = open_ledger(self.out / NAME, NAME, mode="read", tracking_uri=self.tracking_uri or None)
-        records = ledger.cells().values()
-        return {
-            f"{r.tags['hsfm.strategy']} {r.tags['hsfm.label_budget']} {n}": s
-            for r in records
-            for n, s in r.slots.items()
-        }
+        factors = ("hsfm.strategy", "hsfm.dataset", "hsfm.label_budget")
+        cells = [(" ".join(record.tags[f] for f in factors), record.slots) for record in ledger.cells().values()]
+        return {f"{cell} {name}": slot for cell, slots in cells for name, slot in slots.items()}
 
     def closed(self) -> dict[str, int]:
         """Attempt of every closed slot."""
