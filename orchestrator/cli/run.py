@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
+from orchestrator.cli.last_words import last_words
 from orchestrator.cli.options import sweep_options, sweep_request
 from orchestrator.cli.printing import console
 from orchestrator.cli.same_command import same_sweep
@@ -41,15 +42,16 @@ def run_and_tell(options: Mapping[str, Any], *, retry: str | None = None) -> int
     from orchestrator.api import run_sweep
 
     terminal = console()
-    outcome = run_sweep(
-        request.grid,
-        request.locations,
-        request.sweep_root,
-        request.tracking_uri,
-        retry=retry,
-        plugins=tuple(str(plugin) for plugin in request.plugins),
-        console=terminal,
-    )
+    with last_words():
+        outcome = run_sweep(
+            request.grid,
+            request.locations,
+            request.sweep_root,
+            request.tracking_uri,
+            retry=retry,
+            plugins=tuple(str(plugin) for plugin in request.plugins),
+            console=terminal,
+        )
     _say_how_it_ended(outcome, terminal, same_sweep("ui", options))
     return outcome.exit_code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,11 @@ from orchestrator.errors import LedgerError
 from orchestrator.ledger.location import DATABASE_SCHEMES, SERVER_SCHEMES, StoreLocation
 from orchestrator.ledger.mlflow_store import StoreAwayError, WriteRefusedError
 from orchestrator.ledger.queries import list_sweeps
+from orchestrator.ledger.reading import read_sqlite
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.ledger.run_ids import RunIds
 from orchestrator.ledger.store import Ledger, open_ledger
+from orchestrator.ledger.stored_runs import from_client, stored_runs
 from orchestrator.plan.planned import Plan
 
 SUPERSEDED = "superseded"
@@ -98,16 +101,17 @@ def _is_done(record: CellRecord, planned_done: bool | None) -> bool:
 
 def _run_states(ledger: Ledger) -> dict[str, str]:
     """Slots know only the newest winner's finals; the runs of former ones are found by their tags."""
-    store = ledger.reader()
-    if store is None:
-        return {}
-    try:
-        runs = store.search("tags.`hsfm.role` = 'run'")
-    except (StoreAwayError, WriteRefusedError) as error:
-        raise LedgerError(f"MLflow at {ledger.tracking_uri} cannot be read: {error}") from error
-    return {
-        run.data.tags["hsfm.key"]: run.data.tags.get("hsfm.state", "") for run in runs if "hsfm.key" in run.data.tags
-    }
+    database = ledger.location.database
+    found = stored_runs(database, ledger.sweep_name) if database is not None and database.exists() else None
+    if found is None:
+        store = ledger.reader()
+        if store is None:
+            return {}
+        try:
+            found = [from_client(run) for run in store.search("tags.`hsfm.role` = 'run'")]
+        except (StoreAwayError, WriteRefusedError) as error:
+            raise LedgerError(f"MLflow at {ledger.tracking_uri} cannot be read: {error}") from error
+    return {run.tags["hsfm.key"]: run.tags.get("hsfm.state", "") for run in found if "hsfm.key" in run.tags}
 
 
 def check_same_store(ledger: Ledger) -> None:
@@ -121,6 +125,9 @@ def check_same_store(ledger: Ledger) -> None:
         expected = str(state["sweep_run"])
     except (OSError, ValueError, KeyError, TypeError):
         return
+    database = ledger.location.database
+    if expected and database is not None and database.exists() and _has_run(database, expected):
+        return
     store = ledger.reader()
     if not expected or store is None:
         return
@@ -129,6 +136,15 @@ def check_same_store(ledger: Ledger) -> None:
             f"the sweep in {ledger.location.sweep_dir} was driven with another MLflow store than "
             f"{ledger.tracking_uri}; allowed: its own. Correct --tracking-uri or MLFLOW_TRACKING_URI."
         )
+
+
+def _has_run(database: Path, run_id: str) -> bool:
+    """Whether an SQLite store holds a run; read without leaving files beside it."""
+    query = "select count(*) from runs where run_uuid = ?"
+    try:
+        return bool(read_sqlite(database, lambda connection: connection.execute(query, (run_id,)).fetchone()[0]))
+    except sqlite3.Error:
+        return False  # MLflow's client says better what is wrong
 
 
 def keys_of_others(sweep_root: Path, own_name: str, own: StoreLocation) -> dict[str, str]:
