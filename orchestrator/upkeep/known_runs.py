@@ -126,7 +126,7 @@ def check_same_store(ledger: Ledger) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return
     database = ledger.location.database
-    if expected and database is not None and database.exists() and _has_run(database, expected):
+    if expected and database is not None and database.exists() and _has_run(database, ledger.sweep_name, expected):
         return
     store = ledger.reader()
     if not expected or store is None:
@@ -138,11 +138,15 @@ def check_same_store(ledger: Ledger) -> None:
         )
 
 
-def _has_run(database: Path, run_id: str) -> bool:
-    """Whether an SQLite store holds a run; read without leaving files beside it."""
-    query = "select count(*) from runs where run_uuid = ?"
+def _has_run(database: Path, sweep_name: str, run_id: str) -> bool:
+    """Whether an SQLite store holds a run of a sweep; read without leaving files beside it."""
+    query = (
+        "select count(*) from runs join experiments on experiments.experiment_id = runs.experiment_id "
+        "where runs.run_uuid = ? and experiments.name = ?"
+    )
+    given = (run_id, sweep_name)
     try:
-        return bool(read_sqlite(database, lambda connection: connection.execute(query, (run_id,)).fetchone()[0]))
+        return bool(read_sqlite(database, lambda connection: connection.execute(query, given).fetchone()[0]))
     except sqlite3.Error:
         return False  # MLflow's client says better what is wrong
 
