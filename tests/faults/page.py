@@ -30,7 +30,7 @@ How to read it:
 - **seconds**: from the fault, or from the start of the command that went on, to the next optimiser step (of a new
   process, where the fault ended the old ones).
 """
-COLUMNS = ("fault", "lost", "repeated", "exit", "went on", "same", "seconds", "what the user was told")
+COLUMNS = ("fault", "injected", "lost", "repeated", "exit", "went on", "same", "seconds", "what the user was told")
 
 
 def page(rows: Sequence[Row], command: str) -> str:
@@ -68,10 +68,11 @@ def _facts(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     if row.not_run:
-        return (row.title, *["-"] * 6, f"not run: {row.not_run}")
+        return (row.title, row.how, *["-"] * 6, f"not run: {row.not_run}")
     same = f"{row.same_slots} of {row.same_slots + len(row.other_slots)}"
     return (
         row.title if not violations(row) else f"{row.title} **(violated)**",
+        row.how,
         f"{len(row.lost)} of {row.finished_before}",
         f"{row.steps_repeated} of {row.steps_allowed}",
         ", then ".join(map(str, row.statuses)),

@@ -89,6 +89,11 @@ def _tell_notes(rig: Rig, row: Row) -> None:
     row.notes += rig.noted
 
 
+def _tell_how_long(rig: Rig, row: Row) -> None:
+    row.title = f"{row.title} for {rig.away_s:.0f} s"
+    _tell_notes(rig, row)
+
+
 def _is_not_root() -> str:
     return "" if os.geteuid() == 0 else "needs root, to mount a small file system"
 
@@ -130,7 +135,7 @@ FAULTS = (
         told=r"MLflow .*(cannot be written|does not answer|away)",
         prepare=_serve,
         strike=_take_server_away,
-        check=_tell_notes,
+        check=_tell_how_long,
     ),
     Fault(
         name="mlflow-locked",
@@ -155,7 +160,7 @@ FAULTS = (
         name="sweep-folder-full",
         title="disk full on the sweep's folder",
         how="the sweep's folder on a small tmpfs that is filled to the last byte in a run; then space is freed",
-        told=r"No space left|database or disk is full",
+        told=r"spool .* No space left",
         prepare=_sweep_on_small_disk,
         strike=lambda rig: _fill(rig.out),
         mend=lambda rig: (rig.out / "ballast").unlink(),

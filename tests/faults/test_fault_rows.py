@@ -75,7 +75,7 @@ def test_rows_kept_in_a_file_decide_the_exit_status(tmp_path: Path) -> None:
     file, written = tmp_path / "rows.json", tmp_path / "faults.md"
     file.write_text(json.dumps([_good().to_json()]))
     assert main(["--page-only", "--json", str(file), "--write", str(written)]) == 0
-    assert "| driver killed | 0 of 3 | 4 of 4 | -9, then 0 |" in written.read_text()
+    assert "| driver killed | SIGKILL | 0 of 3 | 4 of 4 | -9, then 0 |" in written.read_text()
     file.write_text(json.dumps([replace(_good(), lost=["one"]).to_json()]))
     assert main(["--page-only", "--json", str(file)]) == 1
 
