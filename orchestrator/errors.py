@@ -22,6 +22,10 @@ class DataError(SweepError):
     """A data set's files are absent, damaged, or do not agree with each other."""
 
 
+class PreparedDataError(DataError):
+    """A prepared store is absent or damaged: the next start makes it again, no run is to blame."""
+
+
 class WeightsError(SweepError):
     """A checkpoint is absent, damaged, or does not fit the model."""
 

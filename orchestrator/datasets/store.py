@@ -22,7 +22,7 @@ from orchestrator.datasets._base import FoldPlan
 from orchestrator.datasets._blocks import BlockLayout
 from orchestrator.datasets._low_rank import LowRankCube
 from orchestrator.datasets._manifest import FORMAT_VERSION, MANIFEST, read_manifest
-from orchestrator.errors import DataError
+from orchestrator.errors import PreparedDataError
 from orchestrator.plan.facts import DatasetFacts, SourceFile
 
 
@@ -85,7 +85,9 @@ def open_prepared(path: Path) -> PreparedDataset:
     """
     manifest = read_manifest(path)
     if manifest is None:
-        raise DataError(f"{path} holds no prepared data set of format {FORMAT_VERSION}; run: hsfm-sweep data prepare")
+        raise PreparedDataError(
+            f"{path} holds no prepared data set of format {FORMAT_VERSION}; run: hsfm-sweep data prepare"
+        )
     facts = facts_from_json(manifest["facts"])
     layout = manifest["layout"]
     return PreparedDataset(
@@ -175,14 +177,14 @@ def _map_image(folder: Path, entry: Mapping[str, Any], bands: int) -> PreparedIm
     file = folder / entry["file"]
     found = file.stat().st_size if file.exists() else 0
     if found != entry["size_bytes"]:
-        raise DataError(
+        raise PreparedDataError(
             f"prepared file {file} has {found} bytes, {entry['size_bytes']} were written; "
             f"delete {folder} and run: hsfm-sweep data prepare"
         )
     try:
         batch = pa.ipc.open_file(pa.memory_map(str(file), "r")).get_batch(0)
     except pa.ArrowInvalid as error:
-        raise DataError(
+        raise PreparedDataError(
             f"prepared file {file} is damaged ({error}); delete {folder} and run: hsfm-sweep data prepare"
         ) from error
     shape = (entry["height"], entry["width"])

@@ -20,6 +20,7 @@ import ray
 import torch
 import torch.distributed as dist
 
+from orchestrator.errors import PreparedDataError
 from orchestrator.execution.hub import STALE, find_hub
 from orchestrator.execution.seat import Seat
 from orchestrator.execution.training import NetworkRun
@@ -221,7 +222,8 @@ def limit_memory(limit_gib: float) -> None:
 def failure_event(error: BaseException) -> dict[str, Any]:
     """An exception as plain data, classified for the failure policy.
 
-    Causes: `lost` (a peer or the cluster went away: try again), `out_of_memory`, `storage` (try again),
+    Causes: `lost` (a peer or the cluster went away: try again), `out_of_memory`, `storage` (a disk or a prepared store:
+    try again),
     `run_error` (the run itself is wrong: trying again would fail again).
     """
     text = str(error).strip() or type(error).__name__
@@ -230,7 +232,7 @@ def failure_event(error: BaseException) -> dict[str, Any]:
         cause = "out_of_memory"
     elif isinstance(error, ray.exceptions.RayError | dist.DistError) or any(word in low for word in _PASSING_WORDS):
         cause = "lost"
-    elif isinstance(error, OSError):
+    elif isinstance(error, OSError | PreparedDataError):
         cause = "storage"
     else:
         cause = "run_error"
