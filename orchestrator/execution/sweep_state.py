@@ -207,8 +207,8 @@ class SweepState:
         self.journal.attempt_failed(state.planned, segment, cause=cause, error=error, decided=decided)
         if decided == "pause":
             self.stop_reason = self.stop_reason or (
-                f"files of the sweep cannot be read or written, {failures} attempts in a row: {error}; nothing finished "
-                "is lost: mend the disk or free space on it, then the same command goes on"
+                f"files of the sweep cannot be read or written, {failures} attempts in a row: {error}; nothing that "
+                "is finished is lost: mend the disk or free space on it, then the same command goes on"
             )
         if decided != "fail":
             return  # ready again, as a new attempt
