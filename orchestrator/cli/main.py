@@ -112,7 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as exit_request:
         return exit_request.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted; the same command continues where it stopped", INTERRUPTED)
+        status = _say("interrupted; the same command continues where it stopped", INTERRUPTED)
+        if arguments is None:
+            sys.stdout.flush()
+            os._exit(status)  # Ray's own farewell would wait for a cluster that may be gone
+        return status
     except BrokenPipeError:
         # whoever read our output has enough (`| head`): leave without a word, and without one at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
