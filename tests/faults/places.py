@@ -36,7 +36,7 @@ class Server:
         with (self._folder / "server.log").open("ab") as log:
             command = [sys.executable, "-m", "mlflow", "server", *words]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, start_new_session=True)
-        for _ in range(600):
+        for _ in range(1500):
             try:
                 urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
                 return
