@@ -44,6 +44,8 @@ class Fault:
     """Slots that have to be closed before the strike."""
     unsaved: int = 5
     """Steps beyond the last checkpoint at the strike."""
+    with_checkpoint: bool = False
+    """Strike only in a run that has a checkpoint."""
     ends_workers: bool = False
     """Whether training can only go on in new processes; steps of the old ones, which may live on, are no progress."""
     check: Callable[[Rig, Row], None] | None = None
@@ -109,7 +111,7 @@ def _play(fault: Fault, rig: Rig, row: Row) -> None:
         fault.prepare(rig)
     rig.start()
     if fault.strike:
-        before = rig.wait_mid_run(closed=fault.closed, unsaved=fault.unsaved)
+        before = rig.wait_mid_run(closed=fault.closed, unsaved=fault.unsaved, with_checkpoint=fault.with_checkpoint)
     else:
         before = rig.wait_closed(fault.closed)
     row.finished_before = len(before)

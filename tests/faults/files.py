@@ -121,6 +121,7 @@ FAULTS = (
         how="SIGKILL of the command in the middle of a run, then every last.pt is cut to half of its size",
         told=r"last\.pt|checkpoint .*(read|damaged|cut|passed)",
         strike=_kill_and_cut_checkpoint,
+        with_checkpoint=True,
         ends=(-signal.SIGKILL,),
         check=_tell_notes,
     ),

@@ -169,11 +169,15 @@ class Rig:
                 raise RigError(f"no {what} within {timeout_s:.0f} s")
             time.sleep(0.03)
 
-    def wait_mid_run(self, *, closed: int = 2, unsaved: int = 5) -> dict[str, int]:
+    def wait_mid_run(self, *, closed: int, unsaved: int, with_checkpoint: bool = False) -> dict[str, int]:
         """Wait until slots are closed and a run has work that no checkpoint holds; attempts of the closed slots."""
         found = self.wait_closed(closed)
         self.processes("")
-        self.wait_for(lambda: training_log.unsaved_steps(self.lines()) >= unsaved, "run between two checkpoints")
+
+        def is_between_checkpoints() -> bool:
+            return training_log.unsaved_steps(self.lines(), with_checkpoint=with_checkpoint) >= unsaved
+
+        self.wait_for(is_between_checkpoints, "run between two checkpoints")
         return found
 
     def wait_closed(self, count: int) -> dict[str, int]:

@@ -110,6 +110,8 @@ def test_the_second_rank_does_not_count_twice() -> None:
 def test_unsaved_steps_and_the_time_to_the_next_step_are_read_from_the_log(tmp_path: Path) -> None:
     lines = _run("a", 1, range(1, 38), start_s=0, saved=(15, 30))
     assert unsaved_steps(lines) == 7
+    assert unsaved_steps(lines[:10]) == 10
+    assert unsaved_steps(lines[:10], with_checkpoint=True) == 0
     assert first_step_after(lines, 30.2) == pytest.approx(0.8)
     assert first_step_after(lines, 30.2, orphans={1}) is None
     (tmp_path / "7.log").write_text("1.5 step a 1 0 3\n2.5 saved a 1 0 3\n3.5 st")

@@ -71,15 +71,20 @@ def repetition(lines: Iterable[Line], spoiled: Collection[tuple[str, int]] = ())
     return Repetition(repeated, allowed)
 
 
-def unsaved_steps(lines: Iterable[Line]) -> int:
-    """How many steps the run that trained last has gone beyond its last checkpoint."""
+def unsaved_steps(lines: Iterable[Line], *, with_checkpoint: bool = False) -> int:
+    """How many steps the run that trained last has gone beyond its last checkpoint.
+
+    Args:
+        lines: of one sweep, in the order of time.
+        with_checkpoint: a run without any checkpoint counts as 0.
+    """
     mine = [line for line in lines if line.rank == 0]
     steps = [line for line in mine if line.kind == "step"]
     if not steps:
         return 0
     newest = steps[-1]
     saved = max((line.step for line in mine if line.kind == "saved" and line.key == newest.key), default=0)
-    return newest.step - saved
+    return newest.step - saved if saved or not with_checkpoint else 0
 
 
 def first_step_after(lines: Iterable[Line], moment_s: float, orphans: Collection[int] = ()) -> float | None:
