@@ -10,7 +10,7 @@ from tests.faults.rig import Rig
 from tests.faults.rows import Row
 
 MEMORY_SETTING = "memory_limit_gib"
-LIMIT_GIB = 1.0
+LIMIT_GIB = 1.6
 
 
 def _break_the_plugin(rig: Rig) -> None:
@@ -83,7 +83,7 @@ FAULTS = (
     Fault(
         name="out-of-memory",
         title="out of memory, half the batch fits",
-        how=f"a strategy that takes 5 MiB a sample of its batch of 256; execution.{MEMORY_SETTING}={LIMIT_GIB}",
+        how=f"a strategy that takes 8 MiB a sample of its batch of 256; execution.{MEMORY_SETTING}={LIMIT_GIB}",
         told=r"out_of_memory.*two halves",
         plugins=("hungry",),
         overrides=(f"execution.{MEMORY_SETTING}={LIMIT_GIB}",),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Hungry(SpectralCNN):
     """The spectral CNN, with an allocation in proportion to the batch in every training step."""
 
-    mib_per_sample: ClassVar[int] = 5
+    mib_per_sample: ClassVar[int] = 8
 
     def build(self, **facts: Any) -> nn.Module:
         import torch
