@@ -181,8 +181,13 @@ class Strategy:
         return
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """Optimiser groups: every trainable parameter exactly once, each group with its `lr`."""
-        raise NotImplementedError
+        """Optimiser groups: every trainable parameter exactly once, each group with its `lr`.
+
+        Default: the field `learning_rate` for all of them.
+        """
+        from strategies.adaptation import parameter_groups
+
+        return parameter_groups(model, learning_rate=self.learning_rate)  # type: ignore[attr-defined]
 
 
 @runtime_checkable

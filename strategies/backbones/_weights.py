@@ -11,16 +11,21 @@ import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strategies._base import StrategyError
 from strategies.backbones._efficientnet_keys import lite0_key_prefixes
 from strategies.backbones._loading import CheckReport, check_file, load_state_dict
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = [
     "CheckReport",
     "WeightsLocation",
     "WeightsSpec",
     "check",
+    "fill_pretrained",
     "get_spec",
     "list_weights",
     "load_state_dict",
@@ -161,6 +166,19 @@ def get_spec(name: str) -> WeightsSpec:
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise StrategyError(f"unknown weights {name!r}.{guess} Known: {', '.join(list_weights())}.")
     return _BY_NAME[name]
+
+
+def fill_pretrained(model: nn.Module, name: str, init: str, weights_path: str | None) -> None:
+    """Load a checkpoint into a strategy's backbone where `init` is "pretrained"; nothing where it is random.
+
+    Raises:
+        StrategyError: no file was given, or it does not fit.
+    """
+    if init != "pretrained":
+        return
+    if weights_path is None:
+        raise StrategyError(f"init 'pretrained' needs the weights {name!r}; give weights_path or set init to random")
+    load_state_dict(weights_path, model, get_spec(name))
 
 
 def cache_path(name: str, cache: Path) -> Path:

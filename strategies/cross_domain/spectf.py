@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from strategies._base import (
     Accepts,
@@ -19,7 +19,6 @@ from strategies._base import (
     Pretraining,
     Regime,
     Strategy,
-    StrategyError,
     check_bands,
     check_range,
 )
@@ -95,31 +94,20 @@ class SpecTf(Strategy):
         from torch import nn
 
         from strategies.adaptation import AdaptableModel, adapt
-        from strategies.backbones._weights import get_spec, load_state_dict
+        from strategies.backbones._weights import fill_pretrained
         from strategies.backbones.spectf import WIDTH, spectral_encoder
         from strategies.heads import LinearHead, PixelwiseModel
 
         check_bands(self, num_bands, wavelengths_nm)
         assert wavelengths_nm is not None  # check_bands has refused it: needs_wavelengths
         encoder = spectral_encoder([float(wavelength) for wavelength in wavelengths_nm], dropout=self.dropout)
-        if self.init == "pretrained":
-            if weights_path is None:
-                raise StrategyError(
-                    f"init 'pretrained' needs the weights {WEIGHTS!r}; give weights_path or set init to random"
-                )
-            load_state_dict(weights_path, encoder, get_spec(WEIGHTS))
+        fill_pretrained(encoder, WEIGHTS, self.init, weights_path)
         model = AdaptableModel(
             stem=nn.Identity(),
             backbone=PixelwiseModel(encoder, pixels_at_once=PIXELS_AT_ONCE),
             head=LinearHead(WIDTH, num_classes, dropout=self.dropout),
         )
         return adapt(model, self.regime, rank=self.lora_rank, targets=self.lora_targets)
-
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """One learning rate for all; see `Strategy.parameter_groups`."""
-        from strategies.adaptation import parameter_groups
-
-        return parameter_groups(model, learning_rate=self.learning_rate)
 
 
 STRATEGY = SpecTf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from strategies._base import (
     Accepts,
@@ -14,7 +14,6 @@ from strategies._base import (
     Pretraining,
     Regime,
     Strategy,
-    StrategyError,
     check_bands,
     check_range,
 )
@@ -85,18 +84,13 @@ class DeepLabV3Plus(Strategy):
         from torch import nn
 
         from strategies.adaptation import AdaptableModel, adapt
-        from strategies.backbones._weights import get_spec, load_state_dict
+        from strategies.backbones._weights import fill_pretrained
         from strategies.backbones.band_inputs import ChosenBands, ImageNetScale
         from strategies.backbones.deeplabv3plus import DeepLabHead, MobileNetV2Levels
 
         check_bands(self, num_bands, wavelengths_nm)
         backbone = MobileNetV2Levels()
-        if self.init == "pretrained":
-            if weights_path is None:
-                raise StrategyError(
-                    f"init 'pretrained' needs the weights {WEIGHTS!r}; give weights_path or set init to random"
-                )
-            load_state_dict(weights_path, backbone, get_spec(WEIGHTS))
+        fill_pretrained(backbone, WEIGHTS, self.init, weights_path)
         chosen = ChosenBands(choose_rgb(num_bands, wavelengths_nm, self.rgb_bands))
         stem = nn.Sequential(chosen, ImageNetScale()) if self.scaled else chosen
         return adapt(AdaptableModel(stem=stem, backbone=backbone, head=DeepLabHead(num_classes)), self.regime)
@@ -106,12 +100,6 @@ class DeepLabV3Plus(Strategy):
         from strategies.backbones.band_inputs import fit_input
 
         fit_input(model, spectra_NC)
-
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """One learning rate for all, as published; see `Strategy.parameter_groups`."""
-        from strategies.adaptation import parameter_groups
-
-        return parameter_groups(model, learning_rate=self.learning_rate)
 
 
 STRATEGY = DeepLabV3Plus

@@ -120,18 +120,13 @@ class EfficientNetLite0(Strategy):
     ) -> nn.Module:
         """See `Strategy.build`."""
         from strategies.adaptation import AdaptableModel, adapt, freeze_part
-        from strategies.backbones._weights import get_spec, load_state_dict
+        from strategies.backbones._weights import fill_pretrained
         from strategies.backbones.efficientnet import CHANNELS, BandProjection, ChannelsLast, Lite0Pyramid
         from strategies.heads import PyramidHead
 
         check_bands(self, num_bands, wavelengths_nm)
         backbone = Lite0Pyramid()
-        if self.init == "pretrained":
-            if weights_path is None:
-                raise StrategyError(
-                    f"init 'pretrained' needs the weights {WEIGHTS!r}; give weights_path or set init to random"
-                )
-            load_state_dict(weights_path, backbone, get_spec(WEIGHTS))
+        fill_pretrained(backbone, WEIGHTS, self.init, weights_path)
         head = PyramidHead(CHANNELS, num_classes, width=self.head_width, dropout=self.dropout)
         model = AdaptableModel(stem=ChannelsLast(BandProjection(num_bands)), backbone=backbone, head=head)
         adapt(model, self.regime, rank=self.lora_rank, targets=self.lora_targets)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from strategies._base import Accepts, Distribution, Float, Strategy, StrategyError, check_range
 from strategies._rgb import choose_rgb
@@ -62,9 +62,3 @@ class BandInputStrategy(Strategy):
         from strategies.backbones.band_inputs import fit_input
 
         fit_input(model, spectra_NC)
-
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """One learning rate for all; see `Strategy.parameter_groups`."""
-        from strategies.adaptation import parameter_groups
-
-        return parameter_groups(model, learning_rate=self.learning_rate)

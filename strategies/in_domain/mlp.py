@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from strategies._base import Accepts, Distribution, Float, Strategy, check_bands, check_range
 
@@ -60,12 +60,6 @@ class PixelPerceptron(Strategy):
             layers += [nn.Conv2d(features, self.width, kernel_size=1), nn.GELU(), nn.Dropout(self.dropout)]
             features = self.width
         return nn.Sequential(*layers, nn.Conv2d(features, num_classes, kernel_size=1))
-
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """One learning rate for all; see `Strategy.parameter_groups`."""
-        from strategies.adaptation import parameter_groups
-
-        return parameter_groups(model, learning_rate=self.learning_rate)
 
 
 STRATEGY = PixelPerceptron

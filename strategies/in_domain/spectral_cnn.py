@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from strategies._base import Accepts, Distribution, Float, Strategy, StrategyError, check_bands, check_range
 
@@ -82,12 +82,6 @@ class SpectralCNN(Strategy):
             head=LinearHead(features, num_classes, dropout=self.dropout),
         )
         return adapt(model, self.regime)
-
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """One learning rate for all; see `Strategy.parameter_groups`."""
-        from strategies.adaptation import parameter_groups
-
-        return parameter_groups(model, learning_rate=self.learning_rate)
 
 
 STRATEGY = SpectralCNN
