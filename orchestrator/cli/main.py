@@ -29,7 +29,7 @@ from orchestrator.cli.strategy import strategy
 from orchestrator.cli.ui import ui
 from orchestrator.cli.verify import verify
 from orchestrator.cli.weights import weights
-from orchestrator.errors import ClusterLostError, ConfigError, ExecutionError, SweepError, unknown
+from orchestrator.errors import ClusterLostError, ConfigError, SweepError, unknown
 from orchestrator.upkeep.secrets import mask_secrets
 from strategies._base import StrategyError
 
@@ -101,10 +101,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments is None:
-        # in every phase, not only while runs train: what is written stays whole, and the status says "interrupted"
-        signal.signal(signal.SIGTERM, _interrupt)
+    if arguments is not None:
+        return _status_of(list(arguments), is_command=False)
+    # in every phase, not only while runs train: what is written stays whole, and the status says "interrupted"
+    signal.signal(signal.SIGTERM, _interrupt)
+    status = _status_of(sys.argv[1:], is_command=True)
+    if status:
+        # Ray's farewell at the end of a process would wait for a cluster that may be gone, and change the status
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _status_of(given: list[str], *, is_command: bool) -> int:
+    """Run one command line; a command of its own may start itself anew where its Ray has died."""
     try:
         result = hsfm_sweep.main(given, prog_name="hsfm-sweep", standalone_mode=False)
         sys.stdout.flush()
@@ -112,11 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as exit_request:
         return exit_request.exit_code
     except (click.Abort, KeyboardInterrupt):
-        status = _say("interrupted; the same command continues where it stopped", INTERRUPTED)
-        if arguments is None:
-            sys.stdout.flush()
-            os._exit(status)  # Ray's own farewell would wait for a cluster that may be gone
-        return status
+        return _say("interrupted; the same command continues where it stopped", INTERRUPTED)
     except BrokenPipeError:
         # whoever read our output has enough (`| head`): leave without a word, and without one at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -130,18 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(
             f"{error}; check the place and its free space (--debug shows where it happened)", SweepError.exit_code
         )
-    except ExecutionError as error:
-        if "--debug" in given:
-            raise
-        is_command = arguments is None
+    except (SweepError, StrategyError) as error:
         if is_command and isinstance(error, ClusterLostError) and may_restart(error):
             restart(error)
-        status = _say(str(error), error.exit_code)
-        if is_command:
-            sys.stdout.flush()
-            os._exit(status)  # threads that wait for a Ray that is gone would keep the process
-        return status
-    except (SweepError, StrategyError) as error:
         if "--debug" in given:
             raise
         return _say(str(error), error.exit_code if isinstance(error, SweepError) else ConfigError.exit_code)

@@ -24,6 +24,18 @@ data_root_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder with original data files; only read. Default: the environment's HSFM_DATA_ROOT.",
 )
+out_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="Folder of all sweeps; each has a folder of its grid's name in it.",
+)
+tracking_uri_option = click.option(
+    "--tracking-uri",
+    metavar="URI",
+    help="MLflow store. Default: MLFLOW_TRACKING_URI, else an SQLite file in the sweep's folder.",
+)
 plugin_option = click.option(
     "--plugin",
     "plugins",
@@ -63,18 +75,8 @@ def place_options(command: Command) -> Command:
                 "--grid", metavar="NAME|FILE", help=f"Packaged grid ({', '.join(list_grids())}) or YAML file."
             ),
             data_root_option,
-            click.option(
-                "--out",
-                type=click.Path(path_type=Path),
-                default=DEFAULT_OUT,
-                show_default=True,
-                help="Folder of all sweeps; each has a folder of its grid's name in it.",
-            ),
-            click.option(
-                "--tracking-uri",
-                metavar="URI",
-                help="MLflow store. Default: MLFLOW_TRACKING_URI, else an SQLite file in the sweep's folder.",
-            ),
+            out_option,
+            tracking_uri_option,
             plugin_option,
             debug_option,
         )

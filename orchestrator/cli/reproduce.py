@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 from rich.markup import escape
 
-from orchestrator.cli.options import DEFAULT_OUT, data_root_option, debug_option, json_option
+from orchestrator.cli.last_words import last_words
+from orchestrator.cli.options import data_root_option, debug_option, json_option, out_option, tracking_uri_option
 from orchestrator.cli.plan import print_plan
 from orchestrator.cli.printing import console, print_json, table
 from orchestrator.datasets.locations import DataLocations
@@ -39,14 +40,8 @@ Examples:
 @click.option("--plan", "as_plan", is_flag=True, help="Show what would run and what it costs. Starts nothing.")
 @click.option("--epochs", type=click.IntRange(1), help="Train so many epochs instead of the published number.")
 @data_root_option
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder of all sweeps."
-)
-@click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="MLflow store. Default: MLFLOW_TRACKING_URI, else an SQLite file in the sweep's folder.",
-)
+@out_option
+@tracking_uri_option
 @json_option
 @debug_option
 def reproduce(
@@ -87,7 +82,8 @@ def reproduce(
             print_plan(made, console(), most_cells=None, show_all="")
         return 0
     shown = Console(stderr=True) if as_json else console()
-    found = run_rows_again([published], grid, locations, root, tracking_uri, overrides=settings, console=shown)
+    with last_words():
+        found = run_rows_again([published], grid, locations, root, tracking_uri, overrides=settings, console=shown)
     if as_json:
         print_json({"schema": 1, "rows": [reproduced_to_data(one) for one in found]})
     else:

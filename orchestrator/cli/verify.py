@@ -10,7 +10,8 @@ import click
 from rich.console import Console
 
 from orchestrator import __version__
-from orchestrator.cli.options import DEFAULT_OUT, data_root_option, debug_option, json_option
+from orchestrator.cli.last_words import last_words
+from orchestrator.cli.options import data_root_option, debug_option, json_option, out_option, tracking_uri_option
 from orchestrator.cli.printing import console, print_json
 from orchestrator.cli.reproduce import TITLES, reproduced_to_data, with_epochs
 from orchestrator.datasets.locations import DataLocations
@@ -37,14 +38,8 @@ Examples:
 @click.argument("benchmark", type=click.Choice(["hs3bench"]))
 @click.option("--epochs", type=click.IntRange(1), help="Train so many epochs instead of the published number.")
 @data_root_option
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=DEFAULT_OUT, show_default=True, help="Folder of all sweeps."
-)
-@click.option(
-    "--tracking-uri",
-    metavar="URI",
-    help="MLflow store. Default: MLFLOW_TRACKING_URI, else an SQLite file in the sweep's folder.",
-)
+@out_option
+@tracking_uri_option
 @json_option
 @debug_option
 def verify(
@@ -74,7 +69,8 @@ def verify(
     grid = reproduction_grid(rows, name, settings)
     shown = Console(stderr=True) if as_json else console()
     root = out.expanduser().absolute()
-    found = run_rows_again(rows, grid, locations, root, tracking_uri, overrides=settings, console=shown)
+    with last_words():
+        found = run_rows_again(rows, grid, locations, root, tracking_uri, overrides=settings, console=shown)
     passed = has_passed(found, epochs)
     if as_json:
         print_json({"schema": 1, "passed": passed, "epochs": epochs, "rows": [reproduced_to_data(o) for o in found]})

@@ -116,7 +116,11 @@ def _execute(
     execution = plan.grid.execution
     world_size = _world_size(state)
     ending = Ending(state)
-    with cluster.ray_session(execution, world_size, lambda: ending.is_hard) as capacity:
+    # from before Ray starts: there an interrupt that is raised as an exception can be lost in somebody's callback
+    with (
+        ending_on_signals(ending.stop, outcome),
+        cluster.ray_session(execution, world_size, lambda: ending.is_hard) as capacity,
+    ):
         if cluster.node_count() > 1 and not execution.storage_path:
             raise FeasibilityError(
                 f"checkpoints would go to {paths.storage}, which the {cluster.node_count()} nodes of this cluster do "
@@ -130,24 +134,25 @@ def _execute(
         groups.start()
         watchdog = Watchdog(hub, groups, execution, ending.stop, lambda: state.stop_reason, capacity.local)
         progress = Progress(state, journal, console, groups=count)
-        with ending_on_signals(ending.stop, outcome):
-            watchdog.start()
-            progress.start()
-            try:
-                limit = count + execution.prefetch
-                ending.wait_for(
-                    lambda: _tune(
-                        state,
-                        paths,
-                        limit,
-                        capacity.has_driver_nodes,
-                        folder,
-                        lambda lease_id, why: hub.cancel.remote(lease_id, why),
-                    )
+        watchdog.start()
+        progress.start()
+        try:
+            limit = count + execution.prefetch
+            ending.wait_for(
+                lambda: _tune(
+                    state,
+                    paths,
+                    limit,
+                    capacity.has_driver_nodes,
+                    folder,
+                    lambda lease_id, why: hub.cancel.remote(lease_id, why),
                 )
-            finally:
-                progress.end()
-                watchdog.end()
+            )
+        finally:
+            progress.end()
+            watchdog.end()
+        if ending.is_hard and outcome.is_interrupted:
+            return  # Ray died while the sweep was ending: the user has asked for the end, not for another start
         ending.raise_if_hard(is_local=capacity.is_local, restarts=execution.restarts)
         outcome.timing = timing_of(ray.get(hub.condition.remote()), began)
         hub.close.remote()
