@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,34 +111,33 @@ def ray_session(
 
 
 def _start(settings: dict[str, Any], *, is_local: bool, restarts: int) -> None:
-    """Start or join Ray.
+    """Start or join Ray, in a thread of its own: in the main thread it would take SIGTERM for itself.
 
     Raises:
         ClusterLostError: it did not come up.
     """
     import ray
 
-    is_main = threading.current_thread() is threading.main_thread()
-    former = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
+    logging.getLogger("ray._private.worker").addFilter(lambda record: "SIGTERM handler" not in record.getMessage())
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray-init") as pool:
+        started = pool.submit(
+            ray.init,
             namespace="hsfm-sweep",
             log_to_driver=False,
             logging_level=logging.ERROR,
             configure_logging=False,
             **settings,
         )
-    except Exception as error:
-        if is_local:
-            LocalRay().end_all()
-        where = "on this machine did not start" if is_local else f"at {os.environ['RAY_ADDRESS']} cannot be joined"
-        text = str(error).strip().split("\n")[0][:300]
-        raise ClusterLostError(
-            f"Ray {where}: {type(error).__name__}: {text}", is_local=is_local, had_progress=False, restarts=restarts
-        ) from error
-    finally:
-        if is_main:
-            signal.signal(signal.SIGTERM, former)  # Ray's own would end the process in the middle of a write
+    error = started.exception()
+    if error is None:
+        return
+    if is_local:
+        LocalRay().end_all()
+    where = "on this machine did not start" if is_local else f"at {os.environ['RAY_ADDRESS']} cannot be joined"
+    text = str(error).strip().split("\n")[0][:300]
+    raise ClusterLostError(
+        f"Ray {where}: {type(error).__name__}: {text}", is_local=is_local, had_progress=False, restarts=restarts
+    ) from error
 
 
 def _leave(processes: LocalRay | None) -> None:
