@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, get_type_hints, runtime_checkable
 
 from strategies._checks import StrategyError as StrategyError
 from strategies._checks import check_bands as check_bands
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 Regime = Literal["frozen", "stem", "lora", "full"]
-Initialisation = Literal["pretrained", "random"]
+Initialisation = Literal["pretrained", "random", "synthetic"]
+"""synthetic: random numbers in the published file's layout, loaded like it: proves the path, says nothing of the model."""
 Quantity = Literal["toa_reflectance", "surface_reflectance", "radiance", "raw"]
 
 
@@ -88,6 +89,36 @@ class Pretraining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnPretraining:
+    """What a strategy's own `pretrain` stage does; its runs are shared by all cells that ask for the same."""
+
+    sources: tuple[str, ...]
+    """Data sets that are learned from; empty where the pool is `target`."""
+    pool: Literal["source", "source+target_unlabelled", "target"]
+    """Whose spectra are learned from; of a target only pixels of its training side, never their labels."""
+    is_supervised: bool
+    """Whether labels of the sources are used."""
+    steps: int
+    batch_size: int
+    """Windows a step, over all workers; each step's windows come from one data set, in turn."""
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    seeds: int
+    """Independent pretrainings; final seed s builds on number s modulo this."""
+    fields: tuple[str, ...]
+    """Fields of the strategy that change the pretraining: two cells that agree in them share it."""
+
+
+class Bands(NamedTuple):
+    """The bands of one data set."""
+
+    num_bands: int
+    wavelengths_nm: tuple[float, ...] | None
+    num_classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Strategy:
     """Base of all strategies. Fields are hyperparameters; class variables are facts in plain data."""
 
@@ -106,7 +137,11 @@ class Strategy:
     """Tuned fields, at most four; every key is a field and every default lies inside."""
     accepts: ClassVar[Accepts] = Accepts()
     pretraining: ClassVar[Pretraining | None] = None
-    """None for strategies without pretrained weights; they need no controls."""
+    """None for strategies without published weights; they need no controls."""
+    has_own_pretraining: ClassVar[bool] = False
+    """Whether `own_pretraining` and `build_pretrainer` make the weights in a stage of the sweep."""
+    feature_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that change what `cached_features` describes; read only where that is not None."""
     implementation_version: ClassVar[int] = 1
     """Raised by hand when a change alters numbers; it is in every run's key."""
     reference_step_s: ClassVar[float] = 0.05
@@ -128,15 +163,65 @@ class Strategy:
             raise StrategyError(
                 f"regime {self.regime!r} is not offered; allowed: {', '.join(self.regimes)}; set one of these"
             )
-        if self.init == "pretrained" and self.pretraining is None:
+        if self.init != "random" and self.pretraining is None and not self.has_own_pretraining:
             raise StrategyError(
-                "init 'pretrained' is not offered: this strategy has no weights; allowed: random; leave init out"
+                f"init {self.init!r} is not offered: this strategy has no weights; allowed: random; leave init out"
+            )
+        if self.init == "synthetic" and self.pretraining is None:
+            raise StrategyError(
+                "init 'synthetic' is not offered: there is no published file to imitate; allowed: pretrained, random"
             )
 
     @property
     def receptive_field_px(self) -> int:
         """Side in pixels of the neighbourhood that one output pixel can see; 1 = each pixel on its own."""
         raise NotImplementedError
+
+    @property
+    def window_px(self) -> int:
+        """Side of the window whose centre pixel the model classifies (see `heads.WindowModel`); 0 = no such model."""
+        return 0
+
+    @property
+    def inference_px(self) -> int:
+        """Side of the square windows in which larger images are predicted and blended; 0 = images of any size."""
+        return 0
+
+    def cached_features(self, height_px: int, width_px: int) -> tuple[tuple[int, int, int], ...] | None:  # noqa: ARG002
+        """Shapes (channels, height, width) of what the frozen part gives for an image, one a level.
+
+        Defined where the model is an `AdaptableModel` whose stem and backbone are frozen: `model.features(x_BCHW)`
+        then is the same at every step, is computed once and kept. None = there is nothing to keep.
+        """
+        return None
+
+    def own_pretraining(self) -> OwnPretraining | None:
+        """The `pretrain` stage that this instance builds on; None where it starts from random or published weights."""
+        return None
+
+    def build_pretrainer(self, sources: Sequence[Bands]) -> nn.Module:
+        """The module that a `pretrain` stage trains.
+
+        `forward(x_NCpp, labels_N, source)` gets normalised windows of `sources[source]` (labels are -1 where the
+        pretraining is not supervised) and returns scalars by name, the loss under "loss". Random draws come from
+        torch's global generator, which is seeded at every step. What `encoder_state()` returns is written to a
+        safetensors file, and is what `build` gets as `weights_path`.
+        """
+        raise NotImplementedError
+
+    def training_objective(self, model: nn.Module) -> nn.Module | None:  # noqa: ARG002
+        """A loss of the strategy's own instead of `train.loss`; None = cross-entropy on the labelled pixels.
+
+        A module that holds `model` as `model`. `forward(x_BCHW, y_BHW, unlabelled_NCpp, progress)` returns scalars by
+        name, the loss under "loss"; `progress` is the share of the steps that is done, 0..1. After each optimiser step
+        `after_step(progress)` is called. What it holds beside `model` is part of checkpoints and no part of the result.
+        """
+        return None
+
+    @property
+    def unlabelled_windows(self) -> int:
+        """Windows of unlabelled training-side pixels a step that `training_objective` wants, over all workers."""
+        return 0
 
     def space(self) -> Mapping[str, Distribution]:
         """The tuned fields of this instance (a regime may tune fewer than the class lists)."""
@@ -166,7 +251,7 @@ class Strategy:
             wavelengths_nm: band centres in nm, same order, or None where unknown.
             num_classes: number of scored classes.
             image_size: side in pixels of the patches it will be trained on.
-            weights_path: local file with the pretrained weights; needed when `init` is "pretrained".
+            weights_path: local file with the weights; needed unless `init` is "random".
 
         Raises:
             StrategyError: a value the model cannot take, or weights that do not fit.

@@ -43,10 +43,14 @@ class AdaptableModel(nn.Module):
             getattr(self, name).eval()
         return self
 
+    def features(self, x_BCHW: Tensor) -> Tensor | Sequence[Tensor]:
+        """What the head is given: one map `[B, F, h, w]`, or one a level."""
+        found: Tensor | Sequence[Tensor] = self.backbone(self.stem(x_BCHW))
+        return found
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Logits `[B, K, H, W]`."""
-        features = self.backbone(self.stem(x_BCHW))
-        logits: Tensor = self.head(features, (x_BCHW.shape[-2], x_BCHW.shape[-1]))
+        logits: Tensor = self.head(self.features(x_BCHW), (x_BCHW.shape[-2], x_BCHW.shape[-1]))
         return logits
 
 
