@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Regime = Literal["frozen", "stem", "lora", "full"]
 Initialisation = Literal["pretrained", "random", "synthetic"]
-"""synthetic: random numbers in the published file's layout, loaded like it: proves the path, says nothing of the model."""
+"""synthetic: random numbers in the published file's layout, loaded like it; proves the path, not the model."""
 Quantity = Literal["toa_reflectance", "surface_reflectance", "radiance", "raw"]
 
 

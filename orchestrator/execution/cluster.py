@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from orchestrator.execution.machine import whole_cpus
 log = logging.getLogger(__name__)
 
 SHUTDOWN_WAIT_S = 5.0
+SIGNAL_KEPT_S = 0.02
 DRIVER_RESOURCE = "hsfm_driver"
 """Custom resource that only safe (not pre-emptible) nodes declare; trial drivers ask for a sliver of it."""
 
@@ -111,7 +113,9 @@ def ray_session(
 
 
 def _start(settings: dict[str, Any], *, is_local: bool, restarts: int) -> None:
-    """Start or join Ray, in a thread of its own: in the main thread it would take SIGTERM for itself.
+    """Start or join Ray, in a thread of its own, because in the main thread it would take SIGTERM for itself.
+
+    Its C++ part takes it in any thread, and ends the process with it: the main thread takes the signal back meanwhile.
 
     Raises:
         ClusterLostError: it did not come up.
@@ -128,6 +132,7 @@ def _start(settings: dict[str, Any], *, is_local: bool, restarts: int) -> None:
             configure_logging=False,
             **settings,
         )
+        _keep_signal(started)
     error = started.exception()
     if error is None:
         return
@@ -138,6 +143,17 @@ def _start(settings: dict[str, Any], *, is_local: bool, restarts: int) -> None:
     raise ClusterLostError(
         f"Ray {where}: {type(error).__name__}: {text}", is_local=is_local, had_progress=False, restarts=restarts
     ) from error
+
+
+def _keep_signal(started: Future[Any]) -> None:
+    """Wait; SIGTERM stays what it is."""
+    is_main = threading.current_thread() is threading.main_thread()
+    former = signal.getsignal(signal.SIGTERM)
+    is_done = False
+    while not is_done:
+        is_done = bool(wait([started], timeout=SIGNAL_KEPT_S).done)
+        if is_main:
+            signal.signal(signal.SIGTERM, former)
 
 
 def _leave(processes: LocalRay | None) -> None:
