@@ -142,6 +142,8 @@ class Strategy:
     """Whether `own_pretraining` and `build_pretrainer` make the weights in a stage of the sweep."""
     feature_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that change what `cached_features` describes; read only where that is not None."""
+    contract_fields: ClassVar[Mapping[str, Any]] = {}
+    """Fields with which random weights are checked against the contract: a small model, where the default is large."""
     implementation_version: ClassVar[int] = 1
     """Raised by hand when a change alters numbers; it is in every run's key."""
     reference_step_s: ClassVar[float] = 0.05

@@ -35,12 +35,16 @@ class AdaptableModel(nn.Module):
         self.head = head
         """Decoder and classifier: called with the backbone's output and the input's height and width."""
         self.frozen_parts: tuple[str, ...] = ()
+        self.thawed: tuple[nn.Module, ...] = ()
+        """Modules inside of frozen parts that train nevertheless (a tuple: they are registered where they belong)."""
 
     def train(self, mode: bool = True) -> AdaptableModel:
         """Set the mode of all parts but the frozen ones."""
         super().train(mode)
         for name in self.frozen_parts:
             getattr(self, name).eval()
+        for module in self.thawed:
+            module.train(mode)
         return self
 
     def features(self, x_BCHW: Tensor) -> Tensor | Sequence[Tensor]:
@@ -48,10 +52,14 @@ class AdaptableModel(nn.Module):
         found: Tensor | Sequence[Tensor] = self.backbone(self.stem(x_BCHW))
         return found
 
+    def logits(self, features: Any, size_px: tuple[int, int]) -> Tensor:
+        """Logits `[B, K, *size_px]` of an input of this height and width from its features."""
+        logits: Tensor = self.head(features, size_px)
+        return logits
+
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Logits `[B, K, H, W]`."""
-        logits: Tensor = self.head(self.features(x_BCHW), (x_BCHW.shape[-2], x_BCHW.shape[-1]))
-        return logits
+        return self.logits(self.features(x_BCHW), (x_BCHW.shape[-2], x_BCHW.shape[-1]))
 
 
 def freeze_part(model: AdaptableModel, name: str) -> AdaptableModel:
@@ -113,6 +121,24 @@ def adapt(model: AdaptableModel, regime: Regime, *, rank: int = 8, targets: str 
     if regime not in simple:
         raise StrategyError(f"regime {regime!r} is unknown; allowed: frozen, stem, lora, full; set one of these")
     return simple[regime](model)
+
+
+def adapt_blocks(
+    model: AdaptableModel, regime: Regime, *, rank: int, targets: str, first_blocks: Sequence[str] = ()
+) -> AdaptableModel:
+    """Apply a regime; with `stem`, the backbone's modules named in `first_blocks` train too and leave evaluation mode.
+
+    Raises:
+        StrategyError: see `adapt`.
+    """
+    if regime != "stem" or not first_blocks:
+        return adapt(model, regime, rank=rank, targets=targets)
+    freeze_part(full(model), "backbone")
+    chosen = [model.backbone.get_submodule(name.removeprefix("backbone.")) for name in first_blocks]
+    for block in chosen:
+        block.requires_grad_(True)
+    model.thawed = tuple(chosen)
+    return model.train(model.training)
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -45,7 +45,8 @@ class Subject:
     weights_path: str | None = None
 
     def make(self, **values: Any) -> Strategy:
-        return self.strategy(**{"regime": self.regime, "init": self.init, **values})
+        small = self.strategy.contract_fields if self.init == "random" else {}
+        return self.strategy(**{"regime": self.regime, "init": self.init, **small, **values})
 
     def build(self, *, num_bands: int | None = None, num_classes: int = NUM_CLASSES, **values: Any) -> nn.Module:
         """The model for a number of bands that the strategy takes."""
@@ -59,10 +60,12 @@ class Subject:
         )
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two images in reflectance's range, labels with unlabelled pixels."""
+        """Two images in reflectance's range, labels with unlabelled pixels; or windows with labels of their centres."""
         import torch
 
         bands = band_count(self.strategy.accepts, USUAL_BANDS)
+        if side_px := self.make().window_px:
+            return torch.rand(8, bands, side_px, side_px), torch.arange(8).view(8, 1, 1) % NUM_CLASSES
         return torch.rand(2, bands, 17, 22), torch.randint(-1, NUM_CLASSES, (2, 17, 22))
 
 
