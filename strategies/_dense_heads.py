@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from strategies._base import StrategyError
 from strategies.adaptation import AdaptableModel
-from strategies.heads import LinearHead, pad_reflected, resize
+from strategies.heads import ChannelNorm, LinearHead, pad_reflected, resize
+
+POOLED_PX = (1, 2, 3, 6)
+"""Sides of the grids that UPerNet pools its coarsest level to."""
 
 
 class PaddedModel(AdaptableModel):
@@ -56,15 +62,83 @@ class LastLevelHead(LinearHead):
         return super().forward(features if isinstance(features, Tensor) else features[-1], size_px)
 
 
+class UPerNetHead(nn.Module):
+    """UPerNet (Xiao et al. 2018, arXiv:1807.10221): pooled context on the coarsest level, a feature pyramid, fusion.
+
+    Three things differ from the published one: `ChannelNorm` in place of BatchNorm, which a batch of one, masked pixels
+    and the number of workers would disturb; 256 channels, so that it stays below 10 million parameters; and maps that
+    all have one size (the blocks of a plain vision transformer) are first resized to a pyramid, without weights of its
+    own. The pyramid of a transformer with 16-pixel tokens is 4, 2, 1 and 1/2 times its map. It is never finer than a
+    quarter of the input, unless the maps are: the cost would rise with the square.
+    """
+
+    def __init__(self, in_channels: Sequence[int], num_classes: int, *, dropout: float, width: int = 256) -> None:
+        """Make a head for maps with `in_channels`, the finest first; `width` is the number of channels inside."""
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Sequential(ChannelNorm(c), _convolution(c, width, 1)) for c in in_channels)
+        self.context = nn.ModuleList(_convolution(width, width // len(POOLED_PX), 1) for _ in POOLED_PX)
+        self.merge_context = _convolution(width + width // len(POOLED_PX) * len(POOLED_PX), width, 3)
+        self.smooth = nn.ModuleList(_convolution(width, width, 3) for _ in in_channels[:-1])
+        self.fuse = _convolution(width * len(in_channels), width, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classify = nn.Conv2d(width, num_classes, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor] | Tensor, size_px: tuple[int, int]) -> Tensor:
+        """Logits `[B, K, *size_px]` from one map or one a level, the finest first."""
+        maps = [features] if isinstance(features, Tensor) else list(features)
+        sizes = pyramid_sizes([(m.shape[-2], m.shape[-1]) for m in maps], size_px)
+        levels = [_shrink_or_grow(lateral(m), size) for lateral, m, size in zip(self.lateral, maps, sizes, strict=True)]
+        coarsest = levels[-1]
+        pooled = [
+            resize(convolve(functional.adaptive_avg_pool2d(coarsest, size)), sizes[-1])
+            for convolve, size in zip(self.context, POOLED_PX, strict=True)
+        ]
+        levels[-1] = self.merge_context(torch.cat([coarsest, *pooled], dim=1))
+        for index in range(len(levels) - 2, -1, -1):
+            levels[index] = levels[index] + resize(levels[index + 1], sizes[index])
+        smooth = [convolve(level) for convolve, level in zip(self.smooth, levels[:-1], strict=True)]
+        fused = self.fuse(torch.cat([resize(level, sizes[0]) for level in [*smooth, levels[-1]]], dim=1))
+        return resize(self.classify(self.dropout(fused)), size_px)
+
+
 def make_head(kind: str, channels: Sequence[int], num_classes: int, *, dropout: float) -> nn.Module:
     """A head by name: linear or upernet.
 
     Args:
         kind: see the strategies' field `head`.
-        channels: channels of the backbone's levels.
+        channels: channels of the backbone's levels, the finest first.
         num_classes: channels of the logits.
         dropout: share of features dropped before the classifier.
+
+    Raises:
+        StrategyError: no such head.
     """
-    if kind != "linear":
-        raise StrategyError(f"head {kind!r} is not offered; allowed: linear; set head")
-    return LastLevelHead(channels[-1], num_classes, dropout=dropout)
+    if kind == "linear":
+        return LastLevelHead(channels[-1], num_classes, dropout=dropout)
+    if kind == "upernet":
+        return UPerNetHead(channels, num_classes, dropout=dropout)
+    raise StrategyError(f"head {kind!r} is not offered; allowed: linear, upernet; set head")
+
+
+def pyramid_sizes(sizes_px: Sequence[tuple[int, int]], input_px: tuple[int, int]) -> list[tuple[int, int]]:
+    """Heights and widths of UPerNet's levels: as they are, or halved step by step where all maps have one size."""
+    height, width = sizes_px[0]
+    if len(sizes_px) == 1 or len(set(sizes_px)) > 1:
+        return list(sizes_px)
+    stride = max(input_px[0] / height, input_px[1] / width)
+    finest = min(4.0, 2.0 ** (len(sizes_px) - 1), 2.0 ** max(0, int(math.log2(max(1.0, stride / 3.5)))))
+    scales = [finest / 2**level for level in range(len(sizes_px))]
+    return [(max(1, round(height * scale)), max(1, round(width * scale))) for scale in scales]
+
+
+def _shrink_or_grow(x_BCHW: Tensor, size_px: tuple[int, int]) -> Tensor:
+    # interpolation would skip pixels where it shrinks by more than two
+    if size_px[0] < x_BCHW.shape[-2] or size_px[1] < x_BCHW.shape[-1]:
+        return functional.adaptive_avg_pool2d(x_BCHW, size_px)
+    return resize(x_BCHW, size_px)
+
+
+def _convolution(in_channels: int, out_channels: int, size: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False), ChannelNorm(out_channels), nn.GELU()
+    )
