@@ -21,7 +21,8 @@ from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.make_plan import make_plan
 from orchestrator.plan.planned import Plan
 from orchestrator.plan.provenance import used_pretraining
-from strategies.backbones._weights import locate
+from orchestrator.plan.stages import own_pretraining
+from strategies.backbones._places import locate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ def view_sweep(
     folder = sweep_root / grid.name
     datasets = _dataset_statuses(grid, locations)
     expanded = expand(grid, pattern_names(datasets))
+    for name in _sources(expanded):
+        datasets.setdefault(name, status(name, locations))
     weights = _weights_statuses(expanded, locations)
     records = open_ledger(folder, grid.name, tracking_uri=tracking_uri, mode="read").cells()
     slots = {cell_id: {name: slot.state for name, slot in r.slots.items()} for cell_id, r in records.items()}
@@ -119,6 +122,15 @@ def _dataset_statuses(grid: GridConfig, locations: DataLocations) -> dict[str, D
     found = {name: status(name, locations) for name in dict.fromkeys(wanted)}
     _refuse_twins(found)
     return found
+
+
+def _sources(expanded: Iterable[ExpandedCell]) -> list[str]:
+    """Data sets that strategies of the grid pretrain themselves on."""
+    found: list[str] = []
+    for choice in {id(one.cell.strategy): one.cell.strategy for one in expanded}.values():
+        own = own_pretraining(instantiate(choice))
+        found.extend(own.sources if own else ())
+    return list(dict.fromkeys(found))
 
 
 def _refuse_twins(found: Mapping[str, DatasetStatus]) -> None:

@@ -84,7 +84,8 @@ def info(name: str, data_root: Path | None, as_json: bool, debug: bool) -> None:
 def fetch(names: Sequence[str], data_root: Path | None, debug: bool) -> None:  # noqa: ARG001
     """Download weights from their public addresses, with checksums; goes on where it was interrupted."""
     from orchestrator.datasets.fetch import fetch_file
-    from strategies.backbones._weights import cache_path, get_spec
+    from strategies.backbones._places import cache_path
+    from strategies.backbones._weights import get_spec
 
     locations = DataLocations.from_environment(data_root)
     for name in names:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from strategies._base import StrategyError
+from strategies._checks import StrategyError
+from strategies.backbones._keys import has_prefix, is_dropped, map_keys
+from strategies.backbones._reading import Checkpoint, read_checkpoint
+from strategies.backbones._spec import WeightsSpec
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from strategies.backbones._weights import WeightsSpec
-
 LISTED = 8
 """At most so many keys are named in an error."""
+_COUNTED_OUT = ("running_mean", "running_var", "num_batches_tracked")
+"""Statistics in a state dict that are no parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,74 @@ class CheckReport:
     """Share of the model's parameters that come from the file."""
 
 
+def make_architecture(spec: WeightsSpec, *, on_meta: bool = False) -> nn.Module:
+    """The module which a file fills, with random weights.
+
+    Args:
+        spec: names the callable that makes it.
+        on_meta: shapes only, without memory, where the module allows it.
+
+    Raises:
+        StrategyError: the datasheet names no such callable.
+    """
+    import torch
+
+    module, _, attribute = spec.architecture.partition(":")
+    try:
+        make: Callable[[], nn.Module] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise StrategyError(
+            f"weights {spec.name!r}: architecture {spec.architecture!r} cannot be made: {error}"
+        ) from error
+    if on_meta:
+        # a module that computes numbers while it is made (a table of positions) cannot be made without memory
+        with contextlib.suppress(NotImplementedError, RuntimeError), torch.device("meta"):
+            return make()
+    return make()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A file held against a model: what fits, and what does not."""
+
+    arriving: Mapping[str, str]
+    """Key of the model to key of the file, of all that has a place and the right shape."""
+    dropped: tuple[str, ...]
+    absent: tuple[str, ...]
+    """Keys of the model that the file does not hold and need not."""
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+    @property
+    def problems(self) -> str:
+        """Everything that is not allowed, in words; empty where the file fits."""
+        lists = (("missing", self.missing), ("unexpected", self.unexpected), ("wrong shape", self.misshapen))
+        return "; ".join(f"{len(keys)} {what}: {some(keys)}" for what, keys in lists if keys)
+
+
+def fit(checkpoint: Checkpoint, expected: Mapping[str, Tensor], spec: WeightsSpec) -> Fit:
+    """Hold a file's keys and shapes against a model's state dict."""
+    keys = map_keys(checkpoint.tensors, spec, are_stripped=checkpoint.is_converted)
+    arriving = {new: old for old, new in keys.mapped.items() if new in expected}
+    wrong = {
+        new: f"{new} {tuple(checkpoint.tensors[old].shape)} instead of {tuple(expected[new].shape)}"
+        for new, old in arriving.items()
+        if checkpoint.tensors[old].shape != expected[new].shape
+    }
+    left_over = [f"{old} -> {new}" if old != new else old for old, new in keys.mapped.items() if new not in expected]
+    no_tensors = [f"{key} (no tensor)" for key in checkpoint.other_keys if not is_dropped(key, spec)]
+    lacking = [key for key in expected if key not in arriving]
+    return Fit(
+        arriving={new: old for new, old in arriving.items() if new not in wrong},
+        dropped=tuple(keys.dropped),
+        absent=tuple(key for key in lacking if has_prefix(key, spec.allowed_missing)),
+        missing=tuple(key for key in lacking if not has_prefix(key, spec.allowed_missing)),
+        unexpected=(*keys.unexpected, *left_over, *no_tensors),
+        misshapen=tuple(wrong.values()),
+    )
+
+
 def load_state_dict(path: str | Path, model: nn.Module, spec: WeightsSpec) -> CheckReport:
     """Fill a model with a checkpoint; every key of both is accounted for.
 
@@ -49,7 +122,7 @@ def load_state_dict(path: str | Path, model: nn.Module, spec: WeightsSpec) -> Ch
     Raises:
         StrategyError: the file is absent or not the published one, or keys are missing, left over or of another shape.
     """
-    from strategies.backbones._weights import damage
+    from strategies.backbones._places import damage
 
     file = Path(path)
     if not file.is_file():
@@ -57,7 +130,7 @@ def load_state_dict(path: str | Path, model: nn.Module, spec: WeightsSpec) -> Ch
     problem = damage(spec, file)
     if problem:
         raise StrategyError(f"{problem}; fetch it again")
-    return apply_state_dict(_read(file, spec), model, spec, source=str(file))
+    return fill(model, read_checkpoint(file, spec), spec, source=str(file))
 
 
 def apply_state_dict(state: Mapping[str, Tensor], model: nn.Module, spec: WeightsSpec, *, source: str) -> CheckReport:
@@ -66,37 +139,43 @@ def apply_state_dict(state: Mapping[str, Tensor], model: nn.Module, spec: Weight
     Raises:
         StrategyError: keys are missing, left over or of another shape.
     """
-    mapped, dropped, unexpected = _map_keys(state, spec)
+    return fill(model, Checkpoint(tensors=state, metadata={}), spec, source=source)
+
+
+def fill(model: nn.Module, checkpoint: Checkpoint, spec: WeightsSpec, *, source: str) -> CheckReport:
+    """Fill a model with an opened checkpoint; see `load_state_dict`.
+
+    Raises:
+        StrategyError: keys are missing, left over or of another shape.
+    """
     expected = model.state_dict()
-    unexpected += [f"{old} -> {new}" for old, new in mapped.items() if new not in expected]
-    arriving = {new: state[old] for old, new in mapped.items() if new in expected}
-    missing = [key for key in expected if key not in arriving and not _has_prefix(key, spec.allowed_missing)]
-    absent = tuple(key for key in expected if key not in arriving and _has_prefix(key, spec.allowed_missing))
-    wrong = [
-        f"{key} {tuple(tensor.shape)} instead of {tuple(expected[key].shape)}"
-        for key, tensor in arriving.items()
-        if tensor.shape != expected[key].shape
-    ]
-    lists = (("missing", missing), ("unexpected", unexpected), ("wrong shape", wrong))
-    problems = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in lists if keys]
-    if problems:
+    found = fit(checkpoint, expected, spec)
+    if found.problems:
         raise StrategyError(
-            f"weights {spec.name!r} of {source} do not fit the model: {'; '.join(problems)}; fetch the published file"
+            f"weights {spec.name!r} of {source} do not fit the model: {found.problems}; fetch the published file"
         )
-    model.load_state_dict({**expected, **arriving})
+    model.load_state_dict({**expected, **{new: checkpoint.tensors[old] for new, old in found.arriving.items()}})
+    return report(model, checkpoint, spec, found, source=source)
+
+
+def report(model: nn.Module, checkpoint: Checkpoint, spec: WeightsSpec, found: Fit, *, source: str) -> CheckReport:
+    """What arrived in the model, counted; the model may be on torch's meta device."""
+    in_file = spec.parameters or sum(
+        tensor.numel() for key, tensor in checkpoint.tensors.items() if not key.endswith(_COUNTED_OUT)
+    )
     names = {name for name, _ in model.named_parameters()}
-    loaded = sum(tensor.numel() for key, tensor in arriving.items() if key in names)
+    loaded = sum(checkpoint.tensors[old].numel() for new, old in found.arriving.items() if new in names)
     return CheckReport(
         name=spec.name,
         path=source,
-        keys_in_file=len(state),
-        keys_loaded=len(arriving),
-        keys_dropped=tuple(dropped),
-        keys_missing=absent,
-        parameters_in_file=spec.parameters,
+        keys_in_file=len(checkpoint.tensors) + len(checkpoint.other_keys),
+        keys_loaded=len(found.arriving),
+        keys_dropped=found.dropped,
+        keys_missing=found.absent,
+        parameters_in_file=in_file,
         parameters_loaded=loaded,
-        share_of_file=loaded / spec.parameters,
-        share_of_backbone=loaded / sum(parameter.numel() for parameter in model.parameters()),
+        share_of_file=loaded / max(in_file, 1),
+        share_of_backbone=loaded / max(sum(parameter.numel() for parameter in model.parameters()), 1),
     )
 
 
@@ -106,56 +185,10 @@ def check_file(spec: WeightsSpec, path: Path) -> CheckReport:
     Raises:
         StrategyError: the file is damaged, or its keys do not fit.
     """
-    from strategies.backbones import deeplabv3plus, efficientnet, spectf
-
-    make: dict[str, Callable[[], nn.Module]] = {
-        "efficientnet_lite0_imagenet": efficientnet.Lite0Pyramid,
-        "mobilenet_v2_imagenet": deeplabv3plus.MobileNetV2Levels,
-        "spectf_v010": spectf.spectral_encoder,
-    }
-    return load_state_dict(path, make[spec.name](), spec)
+    return load_state_dict(path, make_architecture(spec), spec)
 
 
-def _read(file: Path, spec: WeightsSpec) -> Mapping[str, Tensor]:
-    import pickle
-
-    import torch
-
-    try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise StrategyError(
-            f"weights {spec.name!r}: {file} cannot be read as plain tensors ({error}); fetch it again"
-        ) from error
-    if spec.top_key is not None and isinstance(content, Mapping) and spec.top_key in content:
-        content = content[spec.top_key]
-    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise StrategyError(f"weights {spec.name!r}: {file} holds no state dict; fetch the published file")
-    return content
-
-
-def _map_keys(state: Mapping[str, Tensor], spec: WeightsSpec) -> tuple[dict[str, str], list[str], list[str]]:
-    mapped: dict[str, str] = {}
-    dropped: list[str] = []
-    unexpected: list[str] = []
-    for key in state:
-        if _has_prefix(key, spec.dropped):
-            dropped.append(key)
-        elif not spec.key_prefixes:
-            mapped[key] = key
-        else:
-            pair = next((pair for pair in spec.key_prefixes if _has_prefix(key, (pair[0],))), None)
-            if pair is None:
-                unexpected.append(key)
-            else:
-                mapped[key] = pair[1] + key[len(pair[0]) :]
-    return mapped, dropped, unexpected
-
-
-def _has_prefix(key: str, prefixes: tuple[str, ...]) -> bool:
-    return any(key == prefix or key.startswith(prefix + ".") for prefix in prefixes)
-
-
-def _some(keys: list[str]) -> str:
+def some(keys: tuple[str, ...]) -> str:
+    """The first keys of a long list, in words."""
     more = f" and {len(keys) - LISTED} more" if len(keys) > LISTED else ""
     return ", ".join(keys[:LISTED]) + more

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from strategies.backbones import _weights
+from strategies.backbones import _places, _weights
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def data_root():
 def weights_paths(data_root, tmp_path_factory):
     """Path of each checkpoint that is at hand, by name."""
     cache = tmp_path_factory.mktemp("cache")
-    found = {name: _weights.locate(name, data_root, cache).path for name in _weights.list_weights()}
+    found = {name: _places.locate(name, data_root, cache).path for name in _weights.list_weights()}
     return {name: path for name, path in found.items() if path is not None}
 
 

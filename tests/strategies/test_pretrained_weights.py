@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from strategies._base import StrategyError
-from strategies.backbones import _loading, _weights
+from strategies.backbones import _loading, _places, _weights
 from strategies.backbones.deeplabv3plus import MobileNetV2Levels
 from strategies.backbones.efficientnet import Lite0Pyramid
 from strategies.backbones.spectf import spectral_encoder
@@ -89,7 +89,7 @@ def test_a_changed_or_truncated_file_is_refused_by_its_checksum(name, path_of, t
 def test_a_file_that_needs_arbitrary_pickle_is_refused(tmp_path):
     file = tmp_path / "evil.pt"
     torch.save({"head": Path("x")}, file)
-    spec = replace(_weights.get_spec(SPECTF), size_bytes=file.stat().st_size, sha256=_weights._sha256(str(file), 0, 0))
+    spec = replace(_weights.get_spec(SPECTF), size_bytes=file.stat().st_size, sha256=_places._sha256(str(file), 0, 0))
     with pytest.raises(StrategyError, match="cannot be read as plain tensors"):
         _weights.load_state_dict(file, spectral_encoder(), spec)
 
@@ -101,11 +101,11 @@ def test_a_path_that_is_no_file_is_refused(tmp_path):
 
 def test_unknown_weights_are_told_with_the_nearest_name():
     with pytest.raises(StrategyError, match="Did you mean 'spectf_v010'"):
-        _weights.locate("spectf_v01", None, Path("cache"))
+        _places.locate("spectf_v01", None, Path("cache"))
 
 
 def test_weights_that_are_nowhere_come_with_the_command_that_gets_them(tmp_path):
-    location = _weights.locate(SPECTF, tmp_path / "data", tmp_path / "cache")
+    location = _places.locate(SPECTF, tmp_path / "data", tmp_path / "cache")
     assert location.path is None
     assert location.sha256 == _weights.get_spec(SPECTF).sha256
     assert "not found; looked in" in location.reason
@@ -114,21 +114,21 @@ def test_weights_that_are_nowhere_come_with_the_command_that_gets_them(tmp_path)
 
 def test_weights_are_found_below_the_data_root_and_in_the_cache(tmp_path, path_of):
     spec, source = _weights.get_spec(SPECTF), path_of(SPECTF)
-    cached = _weights.cache_path(SPECTF, tmp_path / "cache")
+    cached = _places.cache_path(SPECTF, tmp_path / "cache")
     cached.parent.mkdir(parents=True)
     shutil.copy(source, cached)
-    assert _weights.locate(SPECTF, None, tmp_path / "cache").path == str(cached)
+    assert _places.locate(SPECTF, None, tmp_path / "cache").path == str(cached)
     below_root = tmp_path / "data" / spec.file
     below_root.parent.mkdir(parents=True)
     shutil.copy(source, below_root)
-    assert _weights.locate(SPECTF, tmp_path / "data", tmp_path / "cache").path == str(below_root)
+    assert _places.locate(SPECTF, tmp_path / "data", tmp_path / "cache").path == str(below_root)
 
 
 def test_a_damaged_file_is_told_at_once_and_not_offered(tmp_path):
-    cached = _weights.cache_path(SPECTF, tmp_path)
+    cached = _places.cache_path(SPECTF, tmp_path)
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"0" * _weights.get_spec(SPECTF).size_bytes)
-    location = _weights.locate(SPECTF, None, tmp_path)
+    location = _places.locate(SPECTF, None, tmp_path)
     assert location.path is None
     assert "has SHA-256" in location.reason
     assert location.remedy.startswith(f"delete {cached}")
