@@ -101,8 +101,50 @@ class UPerNetHead(nn.Module):
         return resize(self.classify(self.dropout(fused)), size_px)
 
 
+class DPTHead(nn.Module):
+    """The decoder of DPT (Ranftl et al. 2021, arXiv:2103.13413) for four maps of a plain vision transformer.
+
+    segmentation-models-pytorch's, with `ChannelNorm` in place of BatchNorm. Inside, the maps get 1/8, 1/4, 1/2 and all
+    of their channels, as published for 768 of them.
+    """
+
+    def __init__(self, in_channels: Sequence[int], num_classes: int, *, dropout: float) -> None:
+        super().__init__()
+        from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
+
+        channels = in_channels[0]
+        if len(in_channels) != 4 or len(set(in_channels)) > 1 or channels < 8:
+            raise StrategyError(
+                f"head 'dpt' takes four maps of one width, this backbone gives {', '.join(map(str, in_channels))} "
+                "channels; allowed: linear, upernet; set head"
+            )
+        self.decode = _without_batch_norm(
+            DPTDecoder(
+                encoder_out_channels=tuple(in_channels),
+                encoder_output_strides=(16,) * 4,  # the decoder knows ratios only: 4, 2, 1 and 1/2 times the maps
+                encoder_has_prefix_tokens=False,
+                readout="ignore",
+                intermediate_channels=(channels // 8, channels // 4, channels // 2, channels),
+            )
+        )
+        width = 256
+        self.smooth = _convolution(width, width, 3)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classify = nn.Conv2d(width, num_classes, kernel_size=1)
+
+    def forward(self, features: Sequence[Tensor], size_px: tuple[int, int]) -> Tensor:
+        """Logits `[B, K, *size_px]`."""
+        height, width = features[0].shape[-2:]
+        # halved and doubled again inside: an odd map would come back one larger
+        below, right = height % 2, width % 2
+        even = [functional.pad(level, (0, right, 0, below), mode="replicate") for level in features]
+        logits = self.classify(self.dropout(self.smooth(self.decode(even, [None] * 4))))
+        grown_px = (size_px[0] * (height + below) // height, size_px[1] * (width + right) // width)
+        return resize(logits, grown_px)[..., : size_px[0], : size_px[1]]
+
+
 def make_head(kind: str, channels: Sequence[int], num_classes: int, *, dropout: float) -> nn.Module:
-    """A head by name: linear or upernet.
+    """A head by name: linear, upernet or dpt.
 
     Args:
         kind: see the strategies' field `head`.
@@ -111,13 +153,15 @@ def make_head(kind: str, channels: Sequence[int], num_classes: int, *, dropout: 
         dropout: share of features dropped before the classifier.
 
     Raises:
-        StrategyError: no such head.
+        StrategyError: no such head, or one that does not fit the levels.
     """
     if kind == "linear":
         return LastLevelHead(channels[-1], num_classes, dropout=dropout)
     if kind == "upernet":
         return UPerNetHead(channels, num_classes, dropout=dropout)
-    raise StrategyError(f"head {kind!r} is not offered; allowed: linear, upernet; set head")
+    if kind == "dpt":
+        return DPTHead(channels, num_classes, dropout=dropout)
+    raise StrategyError(f"head {kind!r} is not offered; allowed: linear, upernet, dpt; set head")
 
 
 def pyramid_sizes(sizes_px: Sequence[tuple[int, int]], input_px: tuple[int, int]) -> list[tuple[int, int]]:
@@ -142,3 +186,12 @@ def _convolution(in_channels: int, out_channels: int, size: int) -> nn.Sequentia
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, size, padding=size // 2, bias=False), ChannelNorm(out_channels), nn.GELU()
     )
+
+
+def _without_batch_norm(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(module, name, ChannelNorm(child.num_features))
+        else:
+            _without_batch_norm(child)
+    return module

@@ -55,8 +55,25 @@ def test_maps_of_one_size_become_a_pyramid_no_finer_than_a_quarter_of_the_input_
 
 
 def test_an_unknown_head_is_refused():
-    with pytest.raises(StrategyError, match="'mask2former' is not offered; allowed: linear, upernet"):
+    with pytest.raises(StrategyError, match="'mask2former' is not offered; allowed: linear, upernet, dpt"):
         make_head("mask2former", [8], 3, dropout=0.0)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (2, 3), (5, 4)])
+def test_dpt_takes_tokens_of_any_grid_and_trains_all_its_weights_at_batch_one(grid):
+    size_px = (grid[0] * 14, grid[1] * 14)
+    head = make_head("dpt", [16] * 4, 3, dropout=0.0)
+    logits = head([torch.randn(1, 16, *grid) for _ in range(4)], size_px)
+    assert logits.shape == (1, 3, *size_px)
+    logits.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in head.modules())
+
+
+@pytest.mark.parametrize("channels", [(64,), (64, 128, 256, 512)])
+def test_dpt_refuses_what_is_no_plain_vision_transformer(channels):
+    with pytest.raises(StrategyError, match="head 'dpt' takes four maps of one width"):
+        make_head("dpt", channels, 3, dropout=0.0)
 
 
 class Tokens(nn.Module):
