@@ -80,6 +80,11 @@ def info(name: str, data_root: Path | None, as_json: bool, debug: bool) -> None:
     for key, value in _status_to_data(one).items():
         if key in ("wavelengths_nm", "fwhm_nm") and value:
             rows.add_row(key, f"{len(value)} bands, {min(value):g} to {max(value):g}")
+        elif key == "class_colours":
+            shown = (
+                f"[{colour}]\u25a0[/] {escape(of)}" for colour, of in zip(value, one.facts.class_names, strict=False)
+            )
+            rows.add_row(key, ", ".join(shown)) if value else None
         elif key == "files":
             for file in value:
                 rows.add_row("file", escape(f"{file['path']}  {file['url'] or ''}"))

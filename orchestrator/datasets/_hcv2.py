@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.datasets._base import Definition, FoldPlan, ImageSource, RawImage, Reading, Survey
+from orchestrator.datasets._hs3_colours import CITYSCAPES
 from orchestrator.datasets._hs3_files import Found, stamp_of, stems, survey_folder
 from orchestrator.datasets._hs3_hdf5 import hdf5_files, read_hdf5
 from orchestrator.datasets._hs3_marker import SPLITS, Marker
@@ -33,7 +34,8 @@ HASHES_OLD = ("89b7291aeab8a17d", "04cc483f3e63b3fc", "98d2a26efc79fe76")
 
 ACCESS = (
     f"Get train/V2_train_image.rar, train/V2_fixed_train_label.zip, test/V2_test_image.rar and "
-    f"test/V2_fixed_test_label.zip below {ADDRESSES} (337 GB with what is unpacked; needs unrar), and put the .hsd "
+    f"test/V2_fixed_test_label.zip below {ADDRESSES} (337 GB with what is unpacked). The .rar archives are not "
+    f"unpacked for you: `unrar x V2_train_image.rar` or `7z x V2_train_image.rar` do it, the .zip likewise. Put the .hsd "
     f"files into {FOLDER}/train and {FOLDER}/test below the data root, the rgb*_gray.png beside them or into gt/."
 )
 
@@ -53,6 +55,7 @@ FACTS = DatasetFacts(
         *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
     ),
     class_ids=tuple(range(19)),
+    class_colours=CITYSCAPES,
     domain="proximal",
     sensor="LightGene hyperspectral camera, 450 to 950 nm (HyperspectralCity v2)",
     region="streets of Shanghai, China",

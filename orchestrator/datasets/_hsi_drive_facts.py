@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.datasets._base import Archive, github_file
+from orchestrator.datasets._hs3_colours import street_colours
 from orchestrator.plan.facts import DatasetFacts, SourceFile
 
 FOLDER = "proximal/hsi_drive"
@@ -20,7 +21,8 @@ LISTS = {
 
 ACCESS = (
     'Ask gded@ehu.eus for the password (subject "download HSI-Drive"), then: '
-    f"{PASSWORD_VARIABLE}=... hsfm-sweep data fetch hsi_drive; or unpack {ADDRESS} so that "
+    f"{PASSWORD_VARIABLE}=... hsfm-sweep data fetch hsi_drive; or get {ADDRESS} and unpack it yourself with "
+    f"`7z x HSI_Drive_v2_0.zip` (its encryption is beyond most versions of unzip), so that "
     f"{FOLDER}/Image_dataset/cubes_fl32 and {FOLDER}/Image_dataset/labels lie below the data root."
 )
 
@@ -51,6 +53,9 @@ FACTS = DatasetFacts(
         *("pedestrian and cyclist", "unpainted metal", "glass and transparent plastic"),
     ),
     class_ids=(1, 2, 3, 4, 5, 6, 7, 9, 10),
+    class_colours=street_colours(
+        *("road", "marking", "vegetation", "vehicle", "sky", "building", "person", "metal", "glass")
+    ),
     domain="proximal",
     sensor="Photonfocus camera with an IMEC 5 x 5 near-infrared mosaic (HSI-Drive v2.0)",
     region="roads of the Basque Country, Spain",
@@ -76,6 +81,8 @@ FACTS = DatasetFacts(
         ACCESS,
         "Water (id 8) is ignored, as in the benchmark.",
         "The median-filtered cubes (MF) are not used.",
+        'Bands "5,2,0", which the published pseudo-RGB rows use, lie at 796, 879 and 888 nm: near-infrared false '
+        "colour, no picture as an eye sees it.",
         "Not yet validated on the real files.",
     ),
 )

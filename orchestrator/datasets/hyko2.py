@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from orchestrator.datasets._base import Archive, Definition, FoldPlan, ImageSource, RawImage, Reading, Survey
+from orchestrator.datasets._hs3_colours import street_colours
 from orchestrator.datasets._hs3_files import Found, stamp_of, stems, survey_folder
 from orchestrator.datasets._hs3_hdf5 import hdf5_files, read_hdf5
 from orchestrator.datasets._hs3_marker import SPLITS, Marker
@@ -45,6 +46,9 @@ FACTS = DatasetFacts(
         *("building", "vehicle", "person", "sky"),
     ),
     class_ids=(1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+    class_colours=street_colours(
+        *("road", "sidewalk", "marking", "grass", "vegetation", "sign", "building", "vehicle", "person", "sky")
+    ),
     domain="proximal",
     sensor="IMEC snapshot mosaic camera, visible (HyKo2-VIS)",
     region="streets of Koblenz, Germany",

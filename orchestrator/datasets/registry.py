@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -69,6 +70,14 @@ def get_definition(name: str) -> Definition:
 def get_facts(name: str) -> DatasetFacts:
     """The datasheet of a data set; see `get_definition` for names and errors."""
     return get_definition(name).facts
+
+
+def known_colours(name: str, class_names: Sequence[str]) -> tuple[str, ...]:
+    """Colours of these classes where the data set states any; empty for other classes, and for unknown data sets."""
+    if name not in list_datasets():
+        return ()
+    facts = get_facts(name)
+    return facts.class_colours if facts.class_names == tuple(class_names) else ()
 
 
 def status(name: str, locations: DataLocations) -> DatasetStatus:

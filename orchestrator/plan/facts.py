@@ -41,6 +41,8 @@ class DatasetFacts:
     """Scored classes, in the order of the contiguous class index."""
     class_ids: tuple[int, ...]
     """Ids in the original label files, same order."""
+    class_colours: tuple[str, ...] = ()
+    """Of the scored classes in pictures, as "#rrggbb", same order; empty = chosen by the tool. Part of no key."""
     headline_classes: tuple[str, ...] | None = None
     """Classes of the headline score where it is not all of them."""
     domain: Literal["remote", "proximal"]

@@ -20,8 +20,10 @@ TONES = ((0.75, 0.85), (0.45, 0.65), (0.95, 0.55))
 Colour = tuple[int, int, int]
 
 
-def class_colours(count: int) -> list[Colour]:
-    """A colour a class, always the same for the same index; none is the colour of no data."""
+def class_colours(count: int, given: Sequence[str] = ()) -> list[Colour]:
+    """A colour a class: those given ("#rrggbb"), or by index; none of the latter is the colour of no data."""
+    if given:
+        return [(int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)) for text in given]
     colours = []
     for index in range(count):
         saturation, value = TONES[index % len(TONES)]
@@ -31,7 +33,12 @@ def class_colours(count: int) -> list[Colour]:
 
 
 def draw_picture(
-    file: Path, index_HW: NDArray[np.integer], names: Sequence[str], shares: Sequence[float], no_data_share: float
+    file: Path,
+    index_HW: NDArray[np.integer],
+    names: Sequence[str],
+    shares: Sequence[float],
+    no_data_share: float,
+    colours: Sequence[Colour],
 ) -> None:
     """Write a PNG: the map, and a legend of the classes that occur with their share of the pixels that hold data.
 
@@ -41,10 +48,10 @@ def draw_picture(
         names: of the classes.
         shares: of the classes, 0..1.
         no_data_share: share of all pixels without data.
+        colours: of the classes.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    colours = class_colours(len(names))
     step = max(1, -(-max(index_HW.shape) // LARGEST_SIDE_PX))
     palette = np.array([*colours, NO_DATA_COLOUR], dtype=np.uint8)  # the last one serves the index -1
     image = Image.fromarray(palette[index_HW[::step, ::step]])

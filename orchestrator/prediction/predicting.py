@@ -187,7 +187,7 @@ def _write(
     record: dict[str, Any],
 ) -> tuple[Path, ...]:
     """Write beside and rename, the record last: where it is, the other files are whole."""
-    colours = class_colours(len(record["classes"]))
+    colours = class_colours(len(record["classes"]), [one["colour"] for one in record["classes"]])
     classes = {one["id"]: (one["name"], colours[one["index"]]) for one in record["classes"]}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as scratch:
         made = Path(scratch)
@@ -196,7 +196,8 @@ def _write(
             names += write_confidence(made, cube, confidence_HW)
         shares = [one["share"] for one in record["classes"]]
         without = record["no_data"]["pixels"] / index_HW.size
-        draw_picture(made / "picture.png", index_HW, [one["name"] for one in record["classes"]], shares, without)
+        class_names = [one["name"] for one in record["classes"]]
+        draw_picture(made / "picture.png", index_HW, class_names, shares, without, colours)
         names += ["picture.png", RECORD]
         record["files"] = [str(folder / name) for name in names]
         (made / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False), encoding="utf-8")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import orchestrator
+from orchestrator.datasets.registry import known_colours
 from orchestrator.prediction.picture import class_colours
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ def prediction_record(
         seconds: that it took.
     """
     facts = model.facts
-    names, colours = facts["class_names"], class_colours(len(facts["class_names"]))
+    names = facts["class_names"]
+    colours = class_colours(len(names), known_colours(facts["dataset"], names))
     counts = np.bincount((index_HW + 1).ravel(), minlength=len(names) + 1)
     with_data = max(1, int(counts[1:].sum()))
     classes = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,9 @@ def test_facts_agree_with_themselves(name: str) -> None:
     for lengths in (facts.wavelengths_nm, facts.fwhm_nm):
         assert lengths is None or len(lengths) == facts.num_bands
     assert facts.wavelengths_provenance
+    assert len(facts.class_colours) in (0, len(facts.class_names))
+    assert len(set(facts.class_colours)) == len(facts.class_colours)
+    assert all(re.fullmatch("#[0-9a-f]{6}", colour) and colour != "#ffffff" for colour in facts.class_colours)
     assert set(facts.headline_classes or ()) <= set(facts.class_names)
     assert (facts.task == "scene") == (facts.split == "block")
     assert facts.citation

@@ -56,7 +56,7 @@ def made_facts(name: str, strategy: Any, **changes: Any) -> dict[str, Any]:
     }
 
 
-def made_model(folder: Path, name: str = "in_domain/spectral_cnn", **changes: Any) -> Path:
+def made_model(folder: Path, name: str = "in_domain/spectral_cnn", *, classes: int = CLASSES, **changes: Any) -> Path:
     """The folder of a saved model."""
     fields = {"in_domain/unet": {"width": 8}, "in_domain/spectral_cnn": {"width": 8}}.get(name, {})
     strategy = get_strategy(name)(**fields)
@@ -70,5 +70,5 @@ def made_model(folder: Path, name: str = "in_domain/spectral_cnn", **changes: An
             save_estimator(str(folder), "run", features.reshape(-1, BANDS)[::4], labels[::4], {**facts, "seed": 0})
         )
     torch.manual_seed(0)
-    model = strategy.build(num_bands=BANDS, wavelengths_nm=WAVELENGTHS_NM, num_classes=CLASSES, image_size=16)
+    model = strategy.build(num_bands=BANDS, wavelengths_nm=WAVELENGTHS_NM, num_classes=classes, image_size=16)
     return Path(save_network(str(folder), "run", model, facts))

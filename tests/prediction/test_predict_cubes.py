@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import scipy.io
 import tifffile
+from PIL import Image
 
 from orchestrator.datasets._envi import parse_header
 from orchestrator.datasets._formats import read_array
+from orchestrator.datasets.registry import get_facts
 from orchestrator.errors import ConfigError, DataError
 from orchestrator.prediction import FoundModel, find_model, predict_cube
 from orchestrator.prediction.predicting import check_cubes
@@ -37,6 +39,17 @@ def test_labels_are_the_data_sets_own_ids(spectral: FoundModel) -> None:
     assert np.array_equal(found.labels_HW, np.array(CLASS_IDS)[index])
     assert [one["id"] for one in found.record["classes"]] == list(CLASS_IDS)
     assert sum(one["pixels"] for one in found.record["classes"]) == CUBE.shape[0] * CUBE.shape[1]
+
+
+def test_the_classes_of_a_data_set_with_colours_of_its_own_have_them_in_the_picture(tmp_path: Path) -> None:
+    facts = get_facts("hyko2")
+    some = {"class_names": facts.class_names, "class_ids": facts.class_ids, "dataset": "hyko2"}
+    model = find_model(made_model(tmp_path / "model", classes=len(facts.class_names), **some))
+    found = predict_cube(CUBE, model, to=tmp_path / "maps")
+    assert [one["colour"] for one in found.record["classes"]] == list(facts.class_colours)
+    drawn = np.asarray(Image.open(tmp_path / "maps" / "array" / "picture.png")).reshape(-1, 3)
+    often = max(found.record["classes"], key=lambda one: one["pixels"])
+    assert (drawn == tuple(bytes.fromhex(often["colour"][1:]))).all(1).sum() >= often["pixels"]
 
 
 def test_an_envi_cube_gives_an_envi_classification_in_the_same_place(spectral: FoundModel, tmp_path: Path) -> None:
