@@ -142,6 +142,10 @@ class Strategy:
     """Whether `own_pretraining` and `build_pretrainer` make the weights in a stage of the sweep."""
     feature_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that change what `cached_features` describes; read only where that is not None."""
+    is_pixelwise: ClassVar[bool] = False
+    """Whether stem and backbone look at each pixel on its own (the head may look at its neighbours)."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Packages of an extra, by import name, without which it cannot be built; see `missing_packages`."""
     contract_fields: ClassVar[Mapping[str, Any]] = {}
     """Fields with which random weights are checked against the contract: a small model, where the default is large."""
     implementation_version: ClassVar[int] = 1

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 if TYPE_CHECKING:
     from strategies._base import Strategy
+
+EXTRAS = {"torchgeo": "geo"}
+"""The extra of this package that brings a package, by its import name."""
 
 
 class StrategyError(ValueError):
@@ -68,3 +72,27 @@ def check_bands(strategy: Strategy, num_bands: int, wavelengths_nm: Sequence[flo
                 f"{len(outside)} of {num_bands} bands, for example {outside[0]:g} nm, lie out of range: "
                 f"{name} takes {low:g} to {high:g} nm; drop these bands or choose another strategy"
             )
+
+
+def missing_packages(strategy: Strategy | type[Strategy]) -> str:
+    """Which of the packages that a strategy requires are not installed, and what to do; empty where none is missing.
+
+    They are found, never imported: a plan has to stay quick.
+    """
+    missing = [package for package in strategy.requires if importlib.util.find_spec(package) is None]
+    if not missing:
+        return ""
+    extras = sorted({EXTRAS[package] for package in missing if package in EXTRAS})
+    remedy = f"pip install 'hsfm-sweep[{','.join(extras)}]'" if extras else f"pip install {' '.join(missing)}"
+    return f"{', '.join(missing)} is not installed; {remedy}"
+
+
+def check_packages(strategy: Strategy) -> None:
+    """Refuse to build a strategy whose packages are not installed.
+
+    Raises:
+        StrategyError: with the command that installs them.
+    """
+    problem = missing_packages(strategy)
+    if problem:
+        raise StrategyError(f"{type(strategy).__name__}: {problem}")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from orchestrator.config import TrainConfig
 from orchestrator.plan.facts import DatasetFacts
 from strategies._base import Strategy, StrategyError
+from strategies._checks import missing_packages
 
 
 def incompatibility(strategy: Strategy, facts: DatasetFacts) -> str:
     """Why `strategy` cannot take this data set: value and what is accepted; empty where it can."""
+    missing = missing_packages(strategy)
+    if missing:
+        return missing
     accepts = strategy.accepts
     if accepts.quantities is not None and facts.quantity not in accepts.quantities:
         return f"{facts.name} holds {_words(facts.quantity)}; accepted: {_words(', '.join(accepts.quantities))}"

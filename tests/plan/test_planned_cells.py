@@ -23,7 +23,7 @@ from orchestrator.plan.slots import (
     search_spec,
     survivors,
 )
-from strategies.registry import make_strategy
+from strategies.registry import get_strategy, make_strategy
 
 Planner = Callable[..., Plan]
 Grids = Callable[..., GridConfig]
@@ -156,6 +156,20 @@ def test_a_sensor_that_a_strategy_cannot_take_blocks_with_the_reason(
 def test_too_few_bands_block_with_the_reason(plan_of: Planner, grid: Grids, status: Statuses) -> None:
     cell = only(plan_of(grid(), status(num_bands=4, wavelengths_nm=None)))
     assert (cell.state, cell.reason) == ("blocked", "meadow has 4 bands; accepted: at least 8")
+
+
+def test_a_cell_whose_packages_are_not_installed_is_blocked_with_the_command(
+    plan_of: Planner, grid: Grids, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = get_strategy("in_domain/spectral_cnn")
+    monkeypatch.setattr(kind, "requires", ("json", "no_such_package"))
+    cell = only(plan_of(grid()))
+    assert (cell.state, cell.reason) == (
+        "blocked",
+        "no_such_package is not installed; pip install no_such_package",
+    )
+    monkeypatch.setattr(kind, "requires", ("json",))
+    assert only(plan_of(grid())).state == "missing"
 
 
 def test_what_is_overridden_is_noted(plan_of: Planner, grid: Grids, status: Statuses) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from strategies import registry
 from strategies._base import StrategyError
+from strategies._checks import missing_packages
 from strategies.contract import ContractError, checks_of
 from strategies.in_domain.svm_rbf import SvmRbf
 from strategies.in_domain.unet import UNet
@@ -27,6 +28,8 @@ TEMPLATE_CHECKS = [check for template in (SmallNetwork, NearestPixels) for check
 def test_the_contract_is_kept(check, weights_paths):
     if check.weights and check.weights not in weights_paths:
         pytest.skip(f"weights {check.weights} are not at hand")
+    if missing := missing_packages(check.subject.strategy):
+        pytest.skip(missing)
     check(weights_paths.get(check.weights))
 
 
