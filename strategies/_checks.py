@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 if TYPE_CHECKING:
     from strategies._base import Strategy
 
+PLAUSIBLE_NM = (100.0, 20_000.0)
+"""Band centres of every optical sensor."""
 EXTRAS = {"torchgeo": "geo"}
 """The extra of this package that brings a package, by its import name."""
 
@@ -64,6 +66,8 @@ def check_bands(strategy: Strategy, num_bands: int, wavelengths_nm: Sequence[flo
             f"{len(wavelengths_nm)} wavelengths for {num_bands} bands: "
             f"{name} needs one positive number in nm for each band"
         )
+    if accepts.needs_wavelengths or accepts.wavelength_range_nm is not None:
+        check_nanometres(wavelengths_nm)
     if accepts.wavelength_range_nm is not None:
         low, high = accepts.wavelength_range_nm
         outside = [w for w in wavelengths_nm if not low <= w <= high]
@@ -72,6 +76,21 @@ def check_bands(strategy: Strategy, num_bands: int, wavelengths_nm: Sequence[flo
                 f"{len(outside)} of {num_bands} bands, for example {outside[0]:g} nm, lie out of range: "
                 f"{name} takes {low:g} to {high:g} nm; drop these bands or choose another strategy"
             )
+
+
+def check_nanometres(wavelengths_nm: Sequence[float]) -> None:
+    """Refuse band centres that cannot be nanometres of light: models read the unit's size, and would not complain.
+
+    Raises:
+        StrategyError: a centre outside of 100 to 20000.
+    """
+    low, high = PLAUSIBLE_NM
+    implausible = [centre for centre in wavelengths_nm if not low <= centre <= high]
+    if implausible:
+        guess = "; it looks like micrometres, so give it times 1000" if implausible[0] < low else ""
+        raise StrategyError(
+            f"band centre {implausible[0]:g} is out of range; allowed: nanometres, {low:g} to {high:g}{guess}"
+        )
 
 
 def missing_packages(strategy: Strategy | type[Strategy]) -> str:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from strategies._base import StrategyError
+from strategies._checks import check_nanometres
 from strategies._wavelengths import shuffled, spacings_nm, told
 
 
@@ -34,3 +36,11 @@ def test_spacing_stands_in_for_bandwidth_in_any_order_of_bands():
     assert spacings_nm([430, 400, 410]) == (20, 10, 15)
     assert spacings_nm([500]) == (1,)
     assert spacings_nm([500, 500, 500.4]) == (1, 1, 1)
+
+
+def test_micrometres_are_refused_where_nanometres_are_due():
+    check_nanometres([100, 400, 2500, 20_000])
+    with pytest.raises(StrategyError, match=r"band centre 0\.47 is out of range; allowed: nanometres.*micrometres"):
+        check_nanometres([0.47, 0.64])
+    with pytest.raises(StrategyError, match="band centre 40000 is out of range; allowed: nanometres, 100 to 20000$"):
+        check_nanometres([500, 40_000])
