@@ -180,7 +180,7 @@ def _prepare(plan: Plan, locations: DataLocations, console: Console) -> dict[str
     damaged: dict[str, str] = {}
     usable = [cell for cell in plan.cells if cell.state != "blocked"]
     new = {cell.dataset_source for cell in usable if cell.cell_id is None}
-    for source in dict.fromkeys(cell.dataset_source for cell in usable):
+    for source in dict.fromkeys(name for cell in usable for name in (cell.dataset_source, *cell.sources)):
         if source in new:
             console.print(f"preparing data set {escape(source)}", soft_wrap=True)
         try:
@@ -193,8 +193,8 @@ def _prepare(plan: Plan, locations: DataLocations, console: Console) -> dict[str
 def _with_damage(view: SweepView, damaged: Mapping[str, str]) -> SweepView:
     """The view with cells of damaged data blocked, and why; what is done stays done."""
     cells = tuple(
-        replace(cell, state="blocked", reason=damaged[cell.dataset_source], remedy="")
-        if cell.dataset_source in damaged and cell.state != "done"
+        replace(cell, state="blocked", reason=damaged[bad[0]], remedy="")
+        if (bad := [name for name in (cell.dataset_source, *cell.sources) if name in damaged]) and cell.state != "done"
         else cell
         for cell in view.plan.cells
     )
@@ -209,6 +209,10 @@ def _prepared_paths(view: SweepView, locations: DataLocations, damaged: Mapping[
         for cell in view.plan.cells
         if cell.cell_id is not None and cell.state != "blocked" and cell.dataset_source not in damaged
     }
+    for cell in view.plan.cells:
+        if cell.cell_id is not None and cell.state != "blocked":
+            known = cell.pretraining.train["datasets"] if cell.pretraining else ()
+            names |= {name: str(own) for name, (own, _) in zip(cell.sources, known, strict=False)}
     return {fact_name: str(prepare(name, locations)) for name, fact_name in names.items()}
 
 

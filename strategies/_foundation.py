@@ -50,8 +50,8 @@ class FoundationModel(Strategy):
 
     regime: Regime = "frozen"
     init: Initialisation = "pretrained"
-    head: Literal["linear", "upernet"] = "upernet"
-    """Decoder on the backbone's levels: linear (each pixel's features) or upernet (at most 10 million parameters)."""
+    head: Literal["linear", "upernet", "dpt"] = "upernet"
+    """Decoder on the levels: linear (each pixel's features), upernet (at most 10 million parameters) or dpt (ViT)."""
     learning_rate: float = 1e-3
     """Learning rate of AdamW for new layers."""
     layer_decay: float = 0.75
@@ -76,8 +76,6 @@ class FoundationModel(Strategy):
         "layer_decay": Float(0.5, 1.0),
         "lora_rank": Int(2, 16, log=True),
     }
-    is_pixelwise: ClassVar[bool] = False
-    """Whether the backbone looks at each pixel on its own."""
     contract_fields: ClassVar[Mapping[str, Any]] = {"size": "reduced"}
 
     def __post_init__(self) -> None:

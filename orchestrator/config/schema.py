@@ -50,6 +50,9 @@ class TrainConfig:
     """fp32, or autocast to bf16 or fp16 (with scaled gradients)."""
     checkpoint: str = "best"
     """Which weights are scored on test: best (on validation labels, where there are any) or last."""
+    feature_cache: bool = True
+    """Compute the features of a frozen backbone once, keep them in half precision and share them between runs, where
+    that changes nothing else (single pixels, or whole images without augmentation)."""
     undefined_output: bool = False
     """Give networks one more output, for pixels of no class, that no label ever trains (as HS3-Bench's code has it)."""
     world_size: int = 1

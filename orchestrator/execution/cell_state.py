@@ -11,8 +11,11 @@ from orchestrator.execution.segments import Segment
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.run_spec import RunSpec
-from orchestrator.plan.slots import final_spec, fold_of_seed, search_spec
+from orchestrator.plan.slots import SEARCH_SEED, final_spec, fold_of_seed, search_spec
+from orchestrator.plan.stages import stage_id, stages_of
 
+BEFORE_ALL_S = 1e12
+"""Added to what a shared stage has left, so that stages start before the cells that wait for them."""
 SELECTION = tallies.SELECTION
 """Score under which a slot keeps the validation value that decides."""
 
@@ -20,11 +23,6 @@ SELECTION = tallies.SELECTION
 def search_slot(fold: int, number: int) -> str:
     """Name of a trial's slot."""
     return f"search/f{fold}/{number}"
-
-
-def final_slot(seed: int) -> str:
-    """Name of a final run's slot."""
-    return f"final/{seed}"
 
 
 def number_of(slot: str) -> int:
@@ -102,10 +100,32 @@ class CellState:
     def cell_id(self) -> str:
         return str(self.planned.cell_id)
 
+    def last_slot(self, seed: int) -> str:
+        """Name of the slot of a final run, or of a shared stage's only run."""
+        return f"{self.planned.stage}/{seed}"
+
+    def stages(self, record: SlotRecord) -> tuple[RunSpec, ...]:
+        """The shared stages that a slot's run builds on."""
+        if self.planned.stage != "final":
+            return self.planned.stages
+        if record.slot.startswith("search/"):
+            fold = fold_of_search(record.slot)
+            return stages_of(self.planned, fold, SEARCH_SEED + fold, is_search=True)
+        seed = number_of(record.slot)
+        return stages_of(self.planned, fold_of_seed(self.planned, seed), seed, is_search=False)
+
+    def needs(self, fold: int, seed: int | None = None) -> tuple[str, ...]:
+        """Ids of the shared stages that a final run builds on, or, without a seed, the trials of a fold."""
+        if self.planned.stage != "final":
+            return tuple(stage_id(one.key) for one in self.planned.stages)
+        number = SEARCH_SEED + fold if seed is None else seed
+        return tuple(stage_id(one.key) for one in stages_of(self.planned, fold, number, is_search=seed is None))
+
     @property
     def remaining_s(self) -> float:
         """Estimated device seconds of what is not closed yet."""
-        return self.planned.device_s * max(0.0, 1 - self._closed / max(1, self.planned.runs_total))
+        own_s = self.planned.device_s * max(0.0, 1 - self._closed / max(1, self.planned.runs_total))
+        return own_s if self.planned.stage == "final" else own_s + BEFORE_ALL_S
 
     def twins(self, key: str) -> list[str]:
         """Slots that this training fills: equal parameters are one run."""
@@ -132,6 +152,7 @@ class CellState:
             until_step=until_step,
             is_new_attempt=is_new_attempt,
             micro_batches=record.micro_batches,
+            stages=self.stages(record),
             spent_s=record.seconds,
         )
 

@@ -121,7 +121,7 @@ class LedgerJournal:
         self.ledger.set_tags(record.key, {"hsfm.state": "superseded"})
 
     def cell_closed(self, planned: PlannedCell, slots: Mapping[str, SlotRecord]) -> None:
-        finals = [r for s, r in slots.items() if s.startswith("final/") and r.state == "finished"]
+        finals = [r for s, r in slots.items() if s.startswith(f"{planned.stage}/") and r.state == "finished"]
         names = sorted({n for r in finals for n in r.scores if n.startswith(("test/", "val/best_"))})
         metrics = {n: fmean(r.scores[n] for r in finals) for n in names if all(n in r.scores for r in finals)}
         wanted = planned.seeds

@@ -139,6 +139,8 @@ def _final_slots_with_a_winner(planned: PlannedCell, slots: Mapping[str, SlotRec
 
 def _guesses_s(planned: PlannedCell, search: SearchConfig) -> dict[str, float]:
     """Wall-clock seconds of one run of each stage by the strategy's reference value."""
+    if planned.stage != "final":
+        return {"search": 1e-9, "final": max(planned.device_s, 1e-9)}
     reference_s = instantiate(planned.cell.strategy).reference_step_s
     step_s = step_seconds(planned, reference_s, {})[0] / int(planned.train["world_size"])
     trial_steps = study_steps(planned, search) / planned.trials if planned.trials else 0.0

@@ -24,6 +24,8 @@ class Segment:
     until_step: int
     is_new_attempt: bool
     micro_batches: int = 1
+    stages: tuple[RunSpec, ...] = ()
+    """Shared stages that the run builds on."""
     spent_s: float = 0.0
     """Seconds that earlier segments of the run took."""
 

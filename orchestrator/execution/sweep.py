@@ -5,6 +5,7 @@ The same call resumes: what the ledger has finished is never started again.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -21,10 +22,14 @@ from orchestrator.execution.outcome import SweepOutcome, ending_on_signals, timi
 from orchestrator.execution.provenance import provenance_tags
 from orchestrator.execution.publish import Housekeeper
 from orchestrator.execution.segments import Segment
+from orchestrator.execution.stage_files import places_of, reopened
 from orchestrator.execution.sweep_state import SweepState
 from orchestrator.execution.tallies import MODEL_TAG
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import Plan
+
+HUB_ANSWERS_WITHIN_S, GROUPS_LEAVE_WITHIN_S = 20.0, 20.0
+"""At the end of a sweep nothing depends on either any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +67,14 @@ def run_plan(
         tell=lambda text: console.print(escape(text), soft_wrap=True),
     )
     records = ledger.cells()
-    runnable = [c for c in plan.cells if c.state != "blocked" and c.cell_id]
+    # a stage before the cells that build on it
+    runnable = [c for c in (*plan.shared, *plan.cells) if c.state != "blocked" and c.cell_id]
     with journal.together():
         for planned in runnable:
             known = records.get(str(planned.cell_id))
             if known is None or planned.state != "done":
                 journal.open_cell(planned)
+    runnable, records = reopened(runnable, records, paths.storage)
     state = SweepState(
         runnable,
         records,
@@ -154,9 +161,10 @@ def _execute(
         if ending.is_hard and outcome.is_interrupted:
             return  # Ray died while the sweep was ending: the user has asked for the end, not for another start
         ending.raise_if_hard(is_local=capacity.is_local, restarts=execution.restarts)
-        outcome.timing = timing_of(ray.get(hub.condition.remote()), began)
+        with contextlib.suppress(ray.exceptions.RayError):  # where the time went is worth no error, and no waiting
+            outcome.timing = timing_of(ray.get(hub.times.remote(), timeout=HUB_ANSWERS_WITHIN_S), began)
         hub.close.remote()
-        groups.join(20)
+        groups.join(GROUPS_LEAVE_WITHIN_S)
 
 
 def _world_size(state: SweepState) -> int:
@@ -193,8 +201,7 @@ def _tune(
             "micro_batches": segment.micro_batches,
             "spent_s": segment.spent_s,
             "storage": paths.storage,
-            "prepared_path": paths.prepared[spec.dataset],
-            "weights_path": paths.weights.get(spec.strategy),
+            **places_of(spec, segment.stages, paths.prepared, paths.weights),
         }
 
     resources: dict[str, float] = {"cpu": 0, **({DRIVER_RESOURCE: 0.01} if has_driver_nodes else {"memory": 1})}
@@ -224,10 +231,12 @@ def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:
     """Count what is finished, failed and blocked; optional cells do not make the sweep fail."""
     outcome.stop_reason = "" if outcome.is_interrupted else state.stop_reason
     for cell in state.cells.values():
+        if cell.planned.stage != "final":
+            continue
         finals = [r for s, r in cell.slots.items() if s.startswith("final/")]
         if sum(r.state == "finished" for r in finals) >= cell.planned.seeds:
             outcome.finished += 1
         elif not cell.planned.optional and not outcome.is_interrupted:
-            errors = [r.error for r in cell.slots.values() if r.state == "failed"]
+            errors = [r.error for r in cell.slots.values() if r.state == "failed"] or state.failed_stages(cell)
             outcome.failed.append(f"{cell.planned.cell}: {errors[0] if errors else 'not finished'}")
     outcome.blocked = [c.why_blocked for c in plan.cells if c.state == "blocked" and not c.optional]

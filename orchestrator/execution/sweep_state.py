@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.config import ExecutionConfig, SearchConfig
 from orchestrator.execution import rounds
 from orchestrator.execution.cell_queue import CellQueue
-from orchestrator.execution.cell_state import SELECTION, CellState, final_slot
+from orchestrator.execution.cell_state import SELECTION, CellState
 from orchestrator.execution.failures import CircuitBreaker, cause_of, verdict
 from orchestrator.execution.segments import Journal, Segment
 from orchestrator.ledger.records import CellRecord, SlotRecord
@@ -104,6 +104,8 @@ class SweepState:
     def _open_runs_of_fold(self, state: CellState, fold: int) -> Iterator[tuple[str, int]]:
         numbers = state.open_round(fold, self.search.round)
         if numbers is not None:
+            if not self._is_ready(state.needs(fold)):
+                return
             for record in rounds.draw(state, fold, numbers, self.search):
                 self._put(state, record)
             running = state.running(fold, numbers)
@@ -112,10 +114,48 @@ class SweepState:
                 yield from ((r.slot, target) for r in running if r.reached_step < target)
             return
         for seed in state.final_seeds(fold):
-            slot = final_slot(seed)
             final = self._final_record(state, fold, seed)
-            if final is not None and not final.is_closed:
-                yield slot, state.rungs[-1]
+            if final is not None and not final.is_closed and self._is_ready(state.needs(fold, seed)):
+                yield state.last_slot(seed), state.rungs[-1]
+
+    def _is_ready(self, stages: Collection[str]) -> bool:
+        """Whether all shared stages of a run are finished."""
+        return all(self._stage_state(one) == "finished" for one in stages)
+
+    def _stage_state(self, cell_id: str) -> str:
+        """finished, failed (it or what it builds on will not be finished by this start), or waited_for."""
+        stage = self.cells.get(cell_id)
+        if stage is None:
+            return "failed"
+        states = {record.state for record in stage.slots.values()}
+        if "finished" in states:
+            return "finished"
+        return "failed" if stage.is_closed else "waited_for"
+
+    def _waits(self, state: CellState) -> bool:
+        """Whether anything that a cell builds on may still be finished."""
+        needed = (
+            {one for fold in state.planned.folds_used for one in state.needs(fold)} if state.planned.trials else set()
+        )
+        needed |= {
+            one
+            for fold in state.planned.folds_used
+            for seed in state.final_seeds(fold)
+            for one in state.needs(fold, seed)
+        }
+        return any(self._stage_state(one) == "waited_for" for one in needed)
+
+    def failed_stages(self, state: CellState) -> list[str]:
+        """Stages without which a cell cannot go on, with the error of each."""
+        needed: dict[str, None] = {}
+        for fold in state.planned.folds_used:
+            for seed in (None, *state.final_seeds(fold)):
+                needed |= dict.fromkeys(state.needs(fold, seed))
+        stages = [self.cells[one] for one in needed if one in self.cells and self._stage_state(one) == "failed"]
+        return [
+            f"{one.planned.cell}: {next((r.error for r in one.slots.values() if r.error), 'not finished')}"
+            for one in stages
+        ]
 
     def _start(self, state: CellState, slot: str, until: int) -> Segment:
         record = state.slots[slot]
@@ -165,6 +205,9 @@ class SweepState:
             fold = segment.spec.fold
             self._settle(state, fold)
             self._close_if_done(state)
+            if state.is_closed and state.planned.stage != "final":
+                for waiting in list(self._waiting.values()):  # it may have waited for what has failed now
+                    self._close_if_done(waiting)
             for changed in (state, *self._waiting.values()):
                 self._queue.touch(changed)
             self._waiting.clear()
@@ -233,7 +276,13 @@ class SweepState:
     def _close_if_done(self, state: CellState, *, is_start: bool = False) -> None:
         if state.is_closed or state.in_flight:
             return
-        if any(state.open_round(fold, self.search.round) is not None for fold in state.planned.folds_used):
+        has_stages = state.planned.pretraining is not None or state.planned.features is not None
+        if (has_stages or state.planned.stages) and self._waits(state):
+            return
+        is_stuck = has_stages and bool(self.failed_stages(state))
+        if not is_stuck and any(
+            state.open_round(fold, self.search.round) is not None for fold in state.planned.folds_used
+        ):
             return
         if any(True for _ in self._open_runs(state)):
             return
@@ -249,7 +298,7 @@ class SweepState:
         if params is None:
             return None  # every trial failed: there is nothing to repeat
         key = state.final_key(seed, params)
-        slot = final_slot(seed)
+        slot = state.last_slot(seed)
         record = state.slots.get(slot)
         if record is not None and record.key != key:
             if record.attempt:  # one that was never started has no run yet

@@ -18,8 +18,8 @@ MODEL_TAG = "hsfm.model"
 
 
 def stage_of(slot: str) -> str:
-    """`search` or `final`, the first part of a slot's name."""
-    return slot.split("/", 1)[0]
+    """`search`, or `final` for a cell's last runs and for the run of a shared stage."""
+    return "search" if slot.startswith("search/") else "final"
 
 
 def trial_order(slot: str) -> tuple[int, ...]:

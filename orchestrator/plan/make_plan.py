@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.config import GridConfig
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, unknown
 from orchestrator.plan import cost
+from orchestrator.plan.cells import Cell
 from orchestrator.plan.choices import instantiate
 from orchestrator.plan.compatibility import incompatibility, override_notes
 from orchestrator.plan.epochs import steps_of_epochs
@@ -20,6 +21,15 @@ from orchestrator.plan.resources import feasibility, groups_of
 from orchestrator.plan.run_spec import RunSpec, content_hash
 from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split, task_mismatch
 from orchestrator.plan.slots import cell_identity, resolve_train
+from orchestrator.plan.stages import (
+    feature_template,
+    features_gib,
+    own_pretraining,
+    pretraining_facts,
+    pretraining_problem,
+    pretraining_template,
+    shared_cells,
+)
 from orchestrator.plan.states import judge, tally
 from orchestrator.plan.usage import Phase, simulate
 from orchestrator.plan.versions import implementation_of
@@ -71,6 +81,7 @@ def make_plan(
         name=grid.name,
         grid=grid,
         cells=tuple(cells),
+        shared=shared_cells(cells, records),
         search=grid.search,
         is_feasible=is_feasible,
         feasibility=text,
@@ -113,8 +124,10 @@ def _plan_cell(
     cell = expanded.cell
     status = dataset_status[cell.dataset]
     pretraining = used_pretraining(strategy)
-    weights = weights_status[pretraining.weights] if pretraining else None
-    planned = _draft(grid, expanded, strategy, status, weights)
+    weights = weights_status[pretraining.weights] if pretraining and pretraining.weights else None
+    own = own_pretraining(strategy)
+    sources = [_source(name, dataset_status, cell) for name in own.sources] if own else []
+    planned = _draft(grid, expanded, strategy, status, weights, sources)
     slots = records.get(planned.cell_id, {}) if planned.cell_id else {}
     counted = tally(planned, slots)
     verdict = judge(
@@ -125,6 +138,7 @@ def _plan_cell(
         or task_mismatch(status.facts, planned.split, cell.label_budget, planned.selection),
         dataset=status,
         weights=weights,
+        stage=pretraining_problem(own, sources) if own else ("", ""),
     )
     step_s, is_measured = cost.step_seconds(planned, strategy.reference_step_s, measured_s)
     device_s, left_s = cost.device_seconds(planned, grid.search, step_s, counted)
@@ -149,6 +163,7 @@ def _draft(
     strategy: Strategy,
     status: DatasetStatus,
     weights: WeightsStatus | None,
+    sources: Sequence[DatasetStatus],
 ) -> PlannedCell:
     """The cell without its state and cost."""
     facts, cell = status.facts, expanded.cell
@@ -185,7 +200,17 @@ def _draft(
                 "reader": facts.reader_version,
             },
         )
-    pretraining = used_pretraining(strategy)
+    own, own_spec, features = own_pretraining(strategy), None, None
+    if template is not None:
+        versions = {"strategy": strategy.implementation_version, "reader": facts.reader_version}
+        if own is not None:
+            own_spec = pretraining_template(cell.strategy, own, sources, template, train, versions)
+        is_wanted = expanded.train.feature_cache
+        features = feature_template(strategy, cell.strategy, facts, template, is_wanted=is_wanted)
+        keys = tuple(one.key for one in (own_spec, features) if one is not None)
+        # an own pretraining whose source is not prepared yet has no key, and so its cell has no identity
+        template = None if own is not None and own_spec is None else replace(template, depends_on=keys)
+    pretraining = pretraining_facts(own, [s.facts for s in sources], facts) if own else used_pretraining(strategy)
     return PlannedCell(
         cell=replace(cell, dataset=facts.name),
         dataset_source=cell.dataset,
@@ -216,7 +241,20 @@ def _draft(
         receptive_field_px=strategy.receptive_field_px,
         selection=selection,
         split=split,
+        pretraining=own_spec,
+        pretraining_seeds=own.seeds if own else 1,
+        sources=own.sources if own else (),
+        pretraining_step_s=strategy.reference_step_s * (own.batch_size / grid.train.pixel_batch_size if own else 1),
+        features=features,
+        features_s=strategy.reference_step_s * facts.num_images,
+        features_gib=features_gib(strategy, facts) if features else 0.0,
     )
+
+
+def _source(name: str, known: Mapping[str, DatasetStatus], cell: Cell) -> DatasetStatus:
+    if name not in known:
+        raise unknown(f"source data set of {cell.strategy.label}", name, tuple(known))
+    return known[name]
 
 
 def _use(cells: Sequence[PlannedCell], grid: GridConfig, groups: int | None) -> tuple[float | None, float | None]:

@@ -70,6 +70,22 @@ class PlannedCell:
     """Where validation labels come from, resolved."""
     split: str
     """block, random or images, resolved."""
+    stage: Literal["final", "pretrain", "features"] = "final"
+    """What its last runs are: those of a cell, or a stage that cells share (see `stages`)."""
+    pretraining: RunSpec | None = None
+    """The own pretraining that its runs build on, for fold and seed 0."""
+    pretraining_seeds: int = 1
+    sources: tuple[str, ...] = ()
+    """Data sets that its own pretraining learns from, beside the cell's own."""
+    pretraining_step_s: float = 0.0
+    features: RunSpec | None = None
+    """The extraction of frozen features that its runs are trained on, for fold and seed 0."""
+    features_s: float = 0.0
+    """Estimated device seconds of one extraction."""
+    features_gib: float = 0.0
+    """Size of one extraction's features, an upper bound."""
+    stages: tuple[RunSpec, ...] = ()
+    """Of a stage: the stages it builds on."""
 
     @property
     def why_blocked(self) -> str:
@@ -89,6 +105,8 @@ class Plan:
     name: str
     grid: GridConfig
     cells: tuple[PlannedCell, ...]
+    shared: tuple[PlannedCell, ...]
+    """Stages that cells share, a dependency before its dependants."""
     search: SearchConfig
     is_feasible: bool
     feasibility: str

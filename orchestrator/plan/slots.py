@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import SearchConfig, TrainConfig
 from orchestrator.plan.run_spec import RunSpec, content_hash
+from orchestrator.plan.stages import stages_of
 from strategies._base import Distribution, Strategy
 
 if TYPE_CHECKING:
     from orchestrator.plan.planned import PlannedCell
 
 _DEFAULTS = TrainConfig()
-LATER_SETTINGS = ("epochs", "early_stopping", "schedule", "loss_average", "undefined_output")
+LATER_SETTINGS = ("epochs", "early_stopping", "schedule", "loss_average", "undefined_output", "feature_cache")
 """Settings that came later: absent at their default, so that older runs keep their keys."""
 SEARCH_SEED = 10_000
 """Search draws other labelled subsets than any final: its seeds start here."""
@@ -30,8 +31,8 @@ def search_slots(planned: PlannedCell) -> tuple[str, ...]:
 
 
 def final_slots(planned: PlannedCell) -> tuple[str, ...]:
-    """Names of the final runs of a cell: `final/<seed>`."""
-    return tuple(f"final/{seed}" for seed in planned.final_seeds)
+    """Names of the final runs of a cell: `final/<seed>`; of a shared stage `pretrain/<seed>` or `features/<seed>`."""
+    return tuple(f"{planned.stage}/{seed}" for seed in planned.final_seeds)
 
 
 def fold_of_seed(planned: PlannedCell, seed: int) -> int:
@@ -48,7 +49,8 @@ def search_spec(planned: PlannedCell, fold: int, trial: int, params: Mapping[str
     seed = SEARCH_SEED + fold
     template = _template(planned)
     fields = {**template.fields, **params}
-    return replace(template, fields=fields, stage="search", fold=fold, seed=seed, subset_seed=seed)
+    keys = tuple(one.key for one in stages_of(planned, fold, seed, is_search=True))
+    return replace(template, fields=fields, stage="search", fold=fold, seed=seed, subset_seed=seed, depends_on=keys)
 
 
 def final_spec(planned: PlannedCell, seed: int, params: Mapping[str, Any]) -> RunSpec:
@@ -58,9 +60,12 @@ def final_spec(planned: PlannedCell, seed: int, params: Mapping[str, Any]) -> Ru
         ValueError: the data set is not prepared, so the cell has no template yet.
     """
     template = _template(planned)
+    if planned.stage != "final":
+        return template
     fields = {**template.fields, **params}
     fold = fold_of_seed(planned, seed)
-    return replace(template, fields=fields, stage="final", fold=fold, seed=seed, subset_seed=seed)
+    keys = tuple(one.key for one in stages_of(planned, fold, seed, is_search=False))
+    return replace(template, fields=fields, stage="final", fold=fold, seed=seed, subset_seed=seed, depends_on=keys)
 
 
 def evaluation_steps(steps: int, evaluations: int) -> list[int]:
@@ -75,6 +80,8 @@ def rung_steps(planned: PlannedCell, search: SearchConfig) -> tuple[int, ...]:
     A rung falls on the next evaluation, so that judging changes nothing about a run.
     """
     last = int(planned.train["steps"])
+    if planned.stage != "final":
+        return (last,)
     if planned.kind == "estimator" or search.stopping == "none":
         return (last,)
     evaluated = evaluation_steps(last, int(planned.train["evaluations"]))
@@ -90,7 +97,8 @@ def survivors(count: int, reduction: int) -> int:
 def resolve_train(strategy: Strategy, train: TrainConfig) -> dict[str, Any]:
     """The training settings that change this strategy's numbers, and no others.
 
-    A strategy that sees single pixels has a batch of pixels and no patch size; others have a batch of patches. A
+    A strategy that sees single pixels or windows around them has a batch of pixels and no patch size; others have a
+    batch of patches. A
     normalisation that the weights were made for wins over the grid's. Estimators have none of a network's settings.
     """
     normalisation = strategy.accepts.normalisation or train.normalisation
@@ -102,7 +110,7 @@ def resolve_train(strategy: Strategy, train: TrainConfig) -> dict[str, Any]:
         if settings[name] == getattr(_DEFAULTS, name):
             del settings[name]
     pixels = settings.pop("pixel_batch_size")
-    if strategy.receptive_field_px == 1:
+    if strategy.receptive_field_px == 1 or strategy.window_px:
         settings["batch_size"] = pixels
         del settings["patch_size"]
     return settings

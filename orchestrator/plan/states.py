@@ -79,6 +79,7 @@ def judge(
     incompatible: str,
     dataset: DatasetStatus,
     weights: WeightsStatus | None,
+    stage: tuple[str, str] = ("", ""),
 ) -> Verdict:
     """The state of a cell.
 
@@ -92,11 +93,12 @@ def judge(
         incompatible: why the strategy cannot take the data set; empty where it can.
         dataset: status of the data set.
         weights: status of the pretrained weights; None where none are used.
+        stage: why a stage that it builds on cannot run, and what mends that; empty where it can.
     """
     if counted.finals_done == seeds and counted.search_closed == counted.total - seeds:
         lost = f", {counted.search_failed} of them trials that failed" if counted.search_failed else ""
         return Verdict("done", f"all {counted.total} runs are in the ledger{lost}")
-    blocked = _blocked(incompatible, dataset, weights)
+    blocked = _blocked(incompatible, dataset, weights) or (Verdict("blocked", *stage) if stage[0] else None)
     if blocked is not None:
         return blocked
     if counted.finals_failed or counted.hopeless_folds:

@@ -12,6 +12,9 @@ from types import MappingProxyType
 IMPLEMENTATION: Mapping[str, int] = MappingProxyType({"sampler": 1, "training": 1, "metrics": 1})
 """sampler: splits and labelled subsets; training: loop, losses, augmentation, normalisation; metrics: scores."""
 
+STAGES: Mapping[str, Mapping[str, int]] = MappingProxyType({"pretrain": {"pretrain": 1}, "features": {"features": 1}})
+"""Versions of the code of shared stages; in the keys of those stages alone."""
+
 SAMPLERS: Mapping[str, int] = MappingProxyType({"whole_images": 2})
 """Samplers whose own version is newer than `IMPLEMENTATION["sampler"]`: only label budgets that use them have new keys.
 

@@ -1,0 +1,288 @@
+"""Runs that cells share: a strategy's own pretraining, and the features of its frozen backbone. Pure.
+
+A stage is planned like a cell with one run. Runs that build on it carry its key in `depends_on`, so that another
+pretraining, or features of other numbers, make other runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from orchestrator.plan.cells import Cell, LabelBudget, StrategyChoice
+from orchestrator.plan.facts import DatasetFacts, DatasetStatus
+from orchestrator.plan.planned import PlannedCell
+from orchestrator.plan.run_spec import RunSpec, content_hash
+from orchestrator.plan.versions import IMPLEMENTATION, STAGES
+from strategies._base import OwnPretraining, Pretraining, Strategy
+
+ALL_LABELS = LabelBudget(kind="fraction", value=1.0, sampler="stratified_pixels")
+WHOLE_IMAGE_LIMIT_PX = 1024
+"""Larger images are predicted in tiles, whose features depend on where they were cut."""
+IMAGES_A_SHARD = 64
+BYTES_A_VALUE = 2
+GIB = 2**30
+
+_TRAIN_OF_PRETRAINING = (
+    "normalisation", "normalisation_scope", "precision", "gradient_clip_norm", "schedule", "world_size", "evaluations",
+)  # fmt: skip
+
+
+# ---- a strategy's own pretraining
+
+
+def own_pretraining(strategy: Strategy) -> OwnPretraining | None:
+    """What this strategy pretrains itself; None where it starts from random or published weights."""
+    return strategy.own_pretraining() if strategy.has_own_pretraining and strategy.init == "pretrained" else None
+
+
+def pretraining_facts(own: OwnPretraining, sources: Sequence[DatasetFacts], target: DatasetFacts) -> Pretraining:
+    """What `transfer` and `leakage` are derived from, for a pretraining of the sweep's own."""
+    facts = [*sources, *([target] if own.pool != "source" else [])]
+    other = [one.domain for one in facts if one.domain != target.domain]
+    return Pretraining(
+        weights="",
+        modality="hsi",
+        domain=other[0] if other else target.domain,
+        datasets=tuple(one.name for one in facts),
+        sensors=tuple(one.sensor for one in facts),
+        supervised=own.is_supervised,
+    )
+
+
+def pretraining_problem(own: OwnPretraining, statuses: Sequence[DatasetStatus]) -> tuple[str, str]:
+    """Why a source cannot be learned from, and what mends it; two empty texts where it can."""
+    for one in statuses:
+        if one.digest is None and not one.files_present:
+            return one.reason or f"the files of the source {one.facts.name} are not there", one.remedy
+        if own.is_supervised and one.facts.labels == "none":
+            return f"source {one.facts.name} has no labels, and this pretraining uses labels", ""
+    return "", ""
+
+
+def pretraining_template(
+    choice: StrategyChoice,
+    own: OwnPretraining,
+    sources: Sequence[DatasetStatus],
+    target: RunSpec,
+    train: Mapping[str, Any],
+    versions: Mapping[str, int],
+) -> RunSpec | None:
+    """The pretraining that a cell builds on, for fold and seed 0; None while a source is not prepared."""
+    pool = [(one.facts.name, str(one.digest)) for one in sources]
+    if any(one.digest is None for one in sources):
+        return None
+    if own.pool != "source":
+        pool.append((target.dataset, target.dataset_digest))
+    settings = {name: train[name] for name in _TRAIN_OF_PRETRAINING if name in train}
+    return RunSpec(
+        strategy=choice.name,
+        fields={name: choice.fields[name] for name in own.fields},
+        dataset="+".join(name for name, _ in pool),
+        dataset_digest=content_hash([digest for _, digest in pool]) if len(pool) > 1 else pool[0][1],
+        split=target.split if own.pool != "source" else "default",
+        fold=0,
+        label_budget=ALL_LABELS,
+        selection="none",
+        stage="pretrain",
+        seed=0,
+        subset_seed=0,
+        train={
+            **settings,
+            "steps": own.steps,
+            "batch_size": own.batch_size,
+            "learning_rate": own.learning_rate,
+            "weight_decay": own.weight_decay,
+            "warmup_fraction": own.warmup_fraction,
+            "datasets": pool,
+            "target": target.dataset if own.pool != "source" else "",
+            "labels": own.is_supervised,
+            "augmentation": "none",
+            "checkpoint": "last",
+            "loss": "own",
+        },
+        metric="loss",
+        implementation={**IMPLEMENTATION, **STAGES["pretrain"], **versions},
+    )
+
+
+# ---- features of a frozen backbone
+
+
+def feature_template(
+    strategy: Strategy, choice: StrategyChoice, facts: DatasetFacts, template: RunSpec, *, is_wanted: bool
+) -> RunSpec | None:
+    """The extraction whose features a cell's runs are trained on, for fold and seed 0; None where nothing is kept.
+
+    Features of single pixels are the same in every patch. Those of a neighbourhood depend on where a patch was cut,
+    so they are kept only where training and scoring see whole images, and nothing is augmented.
+    """
+    height_px, width_px = facts.image_size_px
+    shapes = strategy.cached_features(height_px, width_px) if is_wanted else None
+    if shapes is None:
+        return None
+    train = template.train
+    if not strategy.is_pixelwise:
+        side_px = int(train.get("patch_size", 1))
+        limit_px = min(strategy.inference_px or WHOLE_IMAGE_LIMIT_PX, WHOLE_IMAGE_LIMIT_PX)
+        sees_all = side_px == 0 or side_px >= max(height_px, width_px)
+        if not sees_all or max(height_px, width_px) > limit_px or train.get("augmentation") != "none":
+            return None
+    names = ("normalisation", "normalisation_scope", "precision", "world_size")
+    return replace(
+        template,
+        fields={
+            name: choice.fields[name] for name in dict.fromkeys((*strategy.feature_fields, "init")) if name != "regime"
+        },
+        label_budget=ALL_LABELS,
+        selection="none",
+        stage="features",
+        train={**{name: train[name] for name in names if name in train}, "steps": 1, "values": "float16"},
+        metric="loss",
+        implementation={**template.implementation, **STAGES["features"]},
+    )
+
+
+def shards_of(facts: DatasetFacts) -> int:
+    """Parts that an extraction is dealt to the worker groups in: a function of the data set alone."""
+    return -(-facts.num_images // IMAGES_A_SHARD) if facts.task == "images" else 1
+
+
+def features_gib(strategy: Strategy, facts: DatasetFacts) -> float:
+    """Size of the features of one fold (and of one seed, where the weights are random), an upper bound."""
+    shapes = strategy.cached_features(*facts.image_size_px) or ()
+    values = sum(channels * height * width for channels, height, width in shapes)
+    return values * facts.num_images * BYTES_A_VALUE / GIB
+
+
+# ---- what a run builds on
+
+
+def stages_of(planned: PlannedCell, fold: int, seed: int, *, is_search: bool) -> tuple[RunSpec, ...]:
+    """The shared runs that one run of a cell builds on, a dependency before its dependants."""
+    if planned.pretraining is None and planned.features is None:
+        return ()
+    return _stages_of(_Shared(planned), fold, seed, is_search)
+
+
+class _Shared:
+    """A cell, compared by its identity: what its runs build on is worked out once."""
+
+    def __init__(self, planned: PlannedCell) -> None:
+        self.planned = planned
+        own, features = planned.pretraining, planned.features
+        self.identity = (own.key if own else "", features.key if features else "", planned.pretraining_seeds)
+
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Shared) and self.identity == other.identity
+
+
+@lru_cache(maxsize=4096)
+def _stages_of(shared: _Shared, fold: int, seed: int, is_search: bool) -> tuple[RunSpec, ...]:
+    planned = shared.planned
+    found: list[RunSpec] = []
+    if planned.pretraining is not None:
+        number = (fold if is_search else seed) % planned.pretraining_seeds
+        of_fold = fold if planned.pretraining.train["target"] else 0
+        found.append(replace(planned.pretraining, seed=number, subset_seed=number, fold=of_fold))
+    if planned.features is not None:
+        is_random = planned.features.fields["init"] == "random"
+        one = replace(
+            planned.features,
+            fold=fold,
+            seed=seed if is_random else 0,
+            subset_seed=0,
+            depends_on=tuple(spec.key for spec in found),
+        )
+        count = shards_of(planned.facts)
+        found += [replace(one, train={**one.train, "shard": shard, "shards": count}) for shard in range(count)]
+    return tuple(found)
+
+
+def shared_cells(cells: Iterable[PlannedCell], records: Mapping[str, Mapping[str, str]]) -> tuple[PlannedCell, ...]:
+    """Every stage that a runnable cell builds on, once, as a cell with one run; pretrainings first."""
+    found: dict[str, PlannedCell] = {}
+    for planned in cells:
+        if planned.state == "blocked" or planned.template is None:
+            continue
+        for spec in all_stages(planned):
+            if spec.key not in found:
+                before = tuple(found[key].template for key in spec.depends_on)
+                found[spec.key] = _as_cell(planned, spec, tuple(one for one in before if one), records)
+    return tuple(sorted(found.values(), key=lambda one: one.stage != "pretrain"))
+
+
+def all_stages(planned: PlannedCell) -> tuple[RunSpec, ...]:
+    """The stages of all runs of a cell, each once."""
+    if planned.pretraining is None and planned.features is None:
+        return ()
+    from orchestrator.plan.slots import SEARCH_SEED, fold_of_seed
+
+    found: dict[str, RunSpec] = {}
+    if planned.trials:
+        for fold in planned.folds_used:
+            for spec in stages_of(planned, fold, SEARCH_SEED + fold, is_search=True):
+                found.setdefault(spec.key, spec)
+    for seed in planned.final_seeds:
+        for spec in stages_of(planned, fold_of_seed(planned, seed), seed, is_search=False):
+            found.setdefault(spec.key, spec)
+    return tuple(found.values())
+
+
+def stage_id(key: str) -> str:
+    """Id, in the ledger, of the shared stage whose run has this key."""
+    return content_hash(["stage", key])
+
+
+def _as_cell(
+    planned: PlannedCell, spec: RunSpec, before: tuple[RunSpec, ...], records: Mapping[str, Mapping[str, str]]
+) -> PlannedCell:
+    cell_id = stage_id(spec.key)
+    choice = planned.cell.strategy
+    label = f"{spec.stage} of {choice.label}"
+    if spec.stage == "features" and int(spec.train["shards"]) > 1:
+        label += f" part {int(spec.train['shard']) + 1} of {spec.train['shards']}"
+    state = records.get(cell_id, {}).get(f"{spec.stage}/{spec.seed}", "")
+    is_done = state == "finished"
+    step_s = planned.pretraining_step_s if spec.stage == "pretrain" else planned.features_s
+    device_s = step_s * int(spec.train["steps"])
+    return replace(
+        planned,
+        cell=Cell(
+            strategy=replace(choice, label=label, control_of=(), fixed=()),
+            dataset=spec.dataset,
+            label_budget=ALL_LABELS,
+        ),
+        cell_id=cell_id,
+        template=spec,
+        train=spec.train,
+        stage="pretrain" if spec.stage == "pretrain" else "features",
+        pretraining=None,
+        features=None,
+        stages=before,
+        folds_used=(spec.fold,),
+        trials=0,
+        seeds=1,
+        first_seed=spec.seed,
+        space={},
+        kind="network",
+        state="done" if is_done else "failed" if state == "failed" else "missing",
+        reason="in the ledger" if is_done else "not run yet",
+        remedy="",
+        runs_total=1,
+        runs_done=int(is_done),
+        runs_failed=int(state == "failed"),
+        device_s=device_s,
+        device_left_s=0.0 if is_done else device_s,
+        is_measured=False,
+        disk_gib=planned.features_gib if spec.stage == "features" else 0.1,
+        notes=(),
+        optional=True,
+        selection="none",
+        split=spec.split,
+    )
