@@ -35,7 +35,7 @@ HASHES_OLD = ("89b7291aeab8a17d", "04cc483f3e63b3fc", "98d2a26efc79fe76")
 ACCESS = (
     f"Get train/V2_train_image.rar, train/V2_fixed_train_label.zip, test/V2_test_image.rar and "
     f"test/V2_fixed_test_label.zip below {ADDRESSES} (337 GB with what is unpacked). The .rar archives are not "
-    f"unpacked for you: `unrar x V2_train_image.rar` or `7z x V2_train_image.rar` do it, the .zip likewise. Put the .hsd "
+    f"unpacked for you: `unrar x V2_train_image.rar` or `7z x V2_train_image.rar` do it. Put the .hsd "
     f"files into {FOLDER}/train and {FOLDER}/test below the data root, the rgb*_gray.png beside them or into gt/."
 )
 

@@ -22,7 +22,7 @@ LISTS = {
 ACCESS = (
     'Ask gded@ehu.eus for the password (subject "download HSI-Drive"), then: '
     f"{PASSWORD_VARIABLE}=... hsfm-sweep data fetch hsi_drive; or get {ADDRESS} and unpack it yourself with "
-    f"`7z x HSI_Drive_v2_0.zip` (its encryption is beyond most versions of unzip), so that "
+    f"`7z x HSI_Drive_v2_0.zip`, so that "
     f"{FOLDER}/Image_dataset/cubes_fl32 and {FOLDER}/Image_dataset/labels lie below the data root."
 )
 
