@@ -12,6 +12,7 @@ from torch import nn
 from orchestrator import metrics
 from orchestrator.datasets.audit import audit
 from orchestrator.execution.run_data import IGNORED, RunData
+from strategies._base import Strategy
 
 PIXELS_A_CHUNK = 1024
 
@@ -32,7 +33,7 @@ def confusion_of_network(
     data: RunData,
     side: str,
     *,
-    is_pixelwise: bool,
+    strategy: Strategy,
     device: torch.device,
     autocast: Callable[[], Any],
     rank: int = 0,
@@ -43,6 +44,7 @@ def confusion_of_network(
     With `train.undefined_output` they are `[units, K + 1, K + 1]`: the last column counts labelled pixels that were
     predicted as undefined, the last row is empty.
     """
+    is_pixelwise = strategy.receptive_field_px == 1
     num_units = len(data.task.unit_names) if side == "test" else 1
     total = np.zeros((num_units, data.num_outputs, data.num_outputs), dtype=np.int64)
     model.eval()
