@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 from strategies._checks import StrategyError
 from strategies.backbones._keys import has_prefix, is_dropped, map_keys
+from strategies.backbones._places import damage
 from strategies.backbones._reading import Checkpoint, read_checkpoint
 from strategies.backbones._spec import WeightsSpec
+from strategies.backbones._synthetic import synthetic_identity
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -111,23 +113,24 @@ def fit(checkpoint: Checkpoint, expected: Mapping[str, Tensor], spec: WeightsSpe
     )
 
 
-def load_state_dict(path: str | Path, model: nn.Module, spec: WeightsSpec) -> CheckReport:
+def load_state_dict(
+    path: str | Path, model: nn.Module, spec: WeightsSpec, *, is_synthetic: bool = False
+) -> CheckReport:
     """Fill a model with a checkpoint; every key of both is accounted for.
 
     Args:
         path: the file.
         model: changed in place, only where everything fits.
         spec: the checkpoint's datasheet: checksum, key mapping, what may be dropped or missing.
+        is_synthetic: the file must be the synthetic one instead of the published one.
 
     Raises:
         StrategyError: the file is absent or not the published one, or keys are missing, left over or of another shape.
     """
-    from strategies.backbones._places import damage
-
     file = Path(path)
     if not file.is_file():
         raise StrategyError(f"weights {spec.name!r}: {file} is not a file; run `hsfm-sweep weights info {spec.name}`")
-    problem = damage(spec, file)
+    problem = damage(spec, file, synthetic=synthetic_identity(spec) if is_synthetic else "")
     if problem:
         raise StrategyError(f"{problem}; fetch it again")
     return fill(model, read_checkpoint(file, spec), spec, source=str(file))

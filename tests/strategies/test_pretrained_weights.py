@@ -34,7 +34,7 @@ def read(path):
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-@pytest.mark.parametrize("name", _weights.list_weights())
+@pytest.mark.parametrize("name", MODELS)
 def test_every_key_of_the_real_file_is_loaded_or_dropped_by_name(name, path_of):
     report = _weights.check(name, path_of(name))
     classifier = {key for key in read(path_of(name)) if key.startswith(LEFT_OUT[name])}
@@ -46,7 +46,7 @@ def test_every_key_of_the_real_file_is_loaded_or_dropped_by_name(name, path_of):
     assert report.parameters_loaded == report.parameters_in_file - dropped
 
 
-@pytest.mark.parametrize("name", _weights.list_weights())
+@pytest.mark.parametrize("name", MODELS)
 def test_the_model_holds_the_numbers_of_the_file(name, path_of):
     path, model = path_of(name), MODELS[name]()
     _weights.load_state_dict(path, model, _weights.get_spec(name))
@@ -56,7 +56,7 @@ def test_the_model_holds_the_numbers_of_the_file(name, path_of):
     assert float(sum(tensor.double().sum() for tensor in model.state_dict().values())) == pytest.approx(float(total))
 
 
-@pytest.mark.parametrize("name", _weights.list_weights())
+@pytest.mark.parametrize("name", MODELS)
 def test_missing_left_over_and_misshapen_keys_are_refused_by_name(name, path_of):
     state, spec = read(path_of(name)), _weights.get_spec(name)
     first, second = [key for key in state if key.endswith("weight")][1:3]
@@ -74,7 +74,7 @@ def test_missing_left_over_and_misshapen_keys_are_refused_by_name(name, path_of)
     refused({f"module.{key}": tensor for key, tensor in state.items()}, "missing: .*unexpected: module")
 
 
-@pytest.mark.parametrize("name", _weights.list_weights())
+@pytest.mark.parametrize("name", MODELS)
 def test_a_changed_or_truncated_file_is_refused_by_its_checksum(name, path_of, tmp_path):
     spec, content = _weights.get_spec(name), Path(path_of(name)).read_bytes()
     changed = tmp_path / "changed.pt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import pkgutil
@@ -25,3 +26,22 @@ def all_specs() -> dict[str, WeightsSpec]:
                 raise StrategyError(f"weights {spec.name!r} have two datasheets; rename the one in {module.name}.py")
             found[spec.name] = spec
     return found
+
+
+def list_weights() -> tuple[str, ...]:
+    """All names, sorted."""
+    return tuple(sorted(all_specs()))
+
+
+def get_spec(name: str) -> WeightsSpec:
+    """The datasheet of a checkpoint.
+
+    Raises:
+        StrategyError: no such name.
+    """
+    known = all_specs()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise StrategyError(f"unknown weights {name!r}.{guess} Known: {', '.join(list_weights())}.")
+    return known[name]

@@ -19,6 +19,7 @@ SPECS = (
         # the classifier of ImageNet's 1000 classes; every data set gets a new head
         dropped=("_fc",),
         parameters=4_652_008,
+        manifest="efficientnet_lite0_imagenet.json",
         licence_code="Apache-2.0",
         licence_weights="Apache-2.0",
         licence_note="trained on ImageNet, whose images come with terms of their own",

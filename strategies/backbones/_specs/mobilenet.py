@@ -16,6 +16,7 @@ SPECS = (
         # the classifier of ImageNet's 1000 classes and the layer that feeds it
         dropped=("classifier", "features.18"),
         parameters=3_504_872,
+        manifest="mobilenet_v2_imagenet.json",
         licence_code="BSD-3-Clause",
         licence_weights=NOT_STATED,
         licence_note="torchvision states a licence for its code only; ImageNet's images come with terms of their own",

@@ -19,6 +19,7 @@ SPECS = (
         # the published classifier tells clouds; every data set gets a new one
         dropped=("head",),
         parameters=25_538,
+        manifest="spectf_v010.json",
         licence_code="Apache-2.0",
         licence_weights="Apache-2.0",
         wavelength_unit="nm",
