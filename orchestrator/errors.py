@@ -36,6 +36,10 @@ class LedgerError(SweepError):
     exit_code = 2
 
 
+class StorageError(SweepError):
+    """Checkpoints or models cannot be read or written: the place is to blame, not the run."""
+
+
 class FeasibilityError(ConfigError):
     """The cluster can never give what a run asks for."""
 

@@ -7,16 +7,19 @@ Batch order, augmentation and dropout are drawn from counters (seed, step, rank)
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from pyarrow import fs
 
-from orchestrator.errors import ExecutionError
+from orchestrator.errors import ExecutionError, StorageError
 
 LAST = "last.pt"
+_ATTEMPT = re.compile(r"attempt-\d+")
 FORMAT = 1
 
 
@@ -25,23 +28,35 @@ def _open(storage: str) -> tuple[fs.FileSystem, str]:
     return fs.FileSystem.from_uri(storage) if "://" in storage else (fs.LocalFileSystem(), storage)
 
 
+@contextlib.contextmanager
+def _on_storage(doing: str, place: str) -> Iterator[None]:
+    """Tell what the storage refuses apart from what a run does wrong.
+
+    Raises:
+        StorageError: the storage cannot be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{place} cannot be {doing}: {error}; free space there, or mend the place") from error
+
+
 def run_folder(storage: str, key: str) -> str:
     """Where everything of one run lies."""
     return f"{storage.rstrip('/')}/{key}"
 
 
 def save(storage: str, key: str, attempt: int, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) as the newest checkpoint of this attempt."""
+    """Write `state` (tensors and plain values) as the newest checkpoint of this attempt.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
     import torch
 
-    system, base = _open(run_folder(storage, key))
-    folder = f"{base}/attempt-{attempt}"
-    system.create_dir(folder, recursive=True)
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "key": key, "attempt": attempt, **state}, buffer)
-    with system.open_output_stream(f"{folder}/{LAST}.part") as stream:
-        stream.write(buffer.getbuffer())
-    system.move(f"{folder}/{LAST}.part", f"{folder}/{LAST}")
+    _write(run_folder(storage, key), f"attempt-{attempt}", LAST, buffer.getbuffer())
 
 
 def load_newest(
@@ -54,17 +69,11 @@ def load_newest(
 
     Raises:
         ExecutionError: a checkpoint of another run lies under this key.
+        StorageError: the storage cannot be read.
     """
-    system, base = _open(run_folder(storage, key))
-    selector = fs.FileSelector(base, allow_not_found=True)
     newest: dict[str, Any] | None = None
-    for info in sorted(system.get_file_info(selector), key=lambda i: i.path):
-        if not re.fullmatch(r"attempt-\d+", info.base_name):
-            continue
-        path = f"{info.path}/{LAST}"
-        if system.get_file_info(path).type != fs.FileType.File:
-            continue
-        state = _read(system, path, map_location)
+    for path, data in _attempts(run_folder(storage, key)):
+        state = _state_in(data, map_location)
         if state is None:
             if unreadable is not None:
                 unreadable.append(path)
@@ -79,11 +88,25 @@ def load_newest(
     return newest
 
 
-def _read(system: fs.FileSystem, path: str, map_location: str) -> dict[str, Any] | None:
+def _attempts(folder: str) -> Iterator[tuple[str, bytes]]:
+    """Path and content of the checkpoint of every attempt that has one, one at a time."""
+    with _on_storage("read", folder):
+        system, base = _open(folder)
+        selector = fs.FileSelector(base, allow_not_found=True)
+        found = sorted(info.path for info in system.get_file_info(selector) if _ATTEMPT.fullmatch(info.base_name))
+    for attempt in found:
+        path = f"{attempt}/{LAST}"
+        with _on_storage("read", path):
+            if system.get_file_info(path).type != fs.FileType.File:
+                continue
+            with system.open_input_stream(path) as stream:
+                data = stream.read()
+        yield path, data
+
+
+def _state_in(data: bytes, map_location: str) -> dict[str, Any] | None:
     import torch
 
-    with system.open_input_stream(path) as stream:
-        data = stream.read()
     try:
         state = torch.load(io.BytesIO(data), map_location=map_location, weights_only=True)
     except (
@@ -97,13 +120,25 @@ def _read(system: fs.FileSystem, path: str, map_location: str) -> dict[str, Any]
 
 
 def write_bytes(storage: str, key: str, name: str, data: bytes) -> str:
-    """Write a file of the run; its full path."""
-    system, base = _open(run_folder(storage, key))
-    system.create_dir(base, recursive=True)
-    with system.open_output_stream(f"{base}/{name}.part") as stream:
-        stream.write(data)
-    system.move(f"{base}/{name}.part", f"{base}/{name}")
-    return f"{run_folder(storage, key)}/{name}"
+    """Write a file of the run; its full path.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    return _write(run_folder(storage, key), "", name, data)
+
+
+def _write(folder: str, inside: str, name: str, data: bytes | memoryview) -> str:
+    """Write a file beside its place and rename it; its full path."""
+    path = "/".join(part for part in (folder, inside, name) if part)
+    with _on_storage("written", path):
+        system, base = _open(folder)
+        target = "/".join(part for part in (base, inside) if part)
+        system.create_dir(target, recursive=True)
+        with system.open_output_stream(f"{target}/{name}.part") as stream:
+            stream.write(data)
+        system.move(f"{target}/{name}.part", f"{target}/{name}")
+    return path
 
 
 def drop_attempts(storage: str, key: str) -> None:

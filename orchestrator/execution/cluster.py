@@ -5,23 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ExecutionConfig
-from orchestrator.errors import ClusterLostError, FeasibilityError
-from orchestrator.execution.local_ray import LocalRay
+from orchestrator.errors import FeasibilityError
+from orchestrator.execution.local_ray import LocalRay, own_children
 from orchestrator.execution.machine import whole_cpus
+from orchestrator.execution.ray_start import leave_ray, start_ray
 
 log = logging.getLogger(__name__)
 
-SHUTDOWN_WAIT_S = 5.0
-SIGNAL_KEPT_S = 0.02
 DRIVER_RESOURCE = "hsfm_driver"
 """Custom resource that only safe (not pre-emptible) nodes declare; trial drivers ask for a sliver of it."""
 
@@ -100,71 +98,18 @@ def ray_session(
     names = [*_QUIET, "OMP_NUM_THREADS", "HSFM_DATA_ROOT", "HSFM_CACHE", "PYTHONPATH"]
     names += [name for name in os.environ if name.startswith(_FORWARDED)]
     local["runtime_env"] = {"env_vars": {n: os.environ[n] for n in names if n in os.environ}}
-    _start(local, is_local=is_local, restarts=execution.restarts)
-    processes = LocalRay() if is_local else None
+    before = own_children()
+    starter = start_ray(local, before if is_local else None, restarts=execution.restarts)
+    processes = LocalRay(before) if is_local else None
     try:
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield Capacity(total.get("CPU", 0), total.get("GPU", 0), DRIVER_RESOURCE in total, processes)
     finally:
         if is_gone():
-            _leave(processes)
+            leave_ray(processes)
         else:
             ray.shutdown()
-
-
-def _start(settings: dict[str, Any], *, is_local: bool, restarts: int) -> None:
-    """Start or join Ray, in a thread of its own, because in the main thread it would take SIGTERM for itself.
-
-    Its C++ part takes it in any thread, and ends the process with it: the main thread takes the signal back meanwhile.
-
-    Raises:
-        ClusterLostError: it did not come up.
-    """
-    import ray
-
-    logging.getLogger("ray._private.worker").addFilter(lambda record: "SIGTERM handler" not in record.getMessage())
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ray-init") as pool:
-        started = pool.submit(
-            ray.init,
-            namespace="hsfm-sweep",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-            **settings,
-        )
-        _keep_signal(started)
-    error = started.exception()
-    if error is None:
-        return
-    if is_local:
-        LocalRay().end_all()
-    where = "on this machine did not start" if is_local else f"at {os.environ['RAY_ADDRESS']} cannot be joined"
-    text = str(error).strip().split("\n")[0][:300]
-    raise ClusterLostError(
-        f"Ray {where}: {type(error).__name__}: {text}", is_local=is_local, had_progress=False, restarts=restarts
-    ) from error
-
-
-def _keep_signal(started: Future[Any]) -> None:
-    """Wait; SIGTERM stays what it is."""
-    is_main = threading.current_thread() is threading.main_thread()
-    former = signal.getsignal(signal.SIGTERM)
-    is_done = False
-    while not is_done:
-        is_done = bool(wait([started], timeout=SIGNAL_KEPT_S).done)
-        if is_main:
-            signal.signal(signal.SIGTERM, former)
-
-
-def _leave(processes: LocalRay | None) -> None:
-    """Part from a Ray that may not answer: a shutdown would wait for it."""
-    import ray
-
-    if processes is not None:
-        processes.end_all()
-    thread = threading.Thread(target=ray.shutdown, daemon=True, name="ray-shutdown")
-    thread.start()
-    thread.join(SHUTDOWN_WAIT_S)
+        starter.let_go()
 
 
 def node_count() -> int:
@@ -237,8 +182,10 @@ class WorkerGroups:
             thread.start()
 
     def join(self, timeout_s: float) -> None:
+        """Wait for all groups together so long."""
+        deadline = time.monotonic() + timeout_s
         for thread in self._threads:
-            thread.join(timeout_s)
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _fit(self, group_id: str) -> None:
         try:

@@ -30,6 +30,8 @@ class _Group:
     jobs: list[dict[str, Any] | None] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     lease_id: str | None = None
+    lost_a_run: bool = False
+    """Whether it was given up with a run in its hands: that counts against the run, not against the group."""
     finished_runs: int = 0
     idle_since: float = field(default_factory=time.time)
     heard_at: float = field(default_factory=time.time)
@@ -76,8 +78,9 @@ class Hub:
                 former.lease_id,
                 {"kind": "lost", "reason": f"worker group {group_id} generation {former.generation} died"},
             )
-        if former and not former.finished_runs and not former.lease_id:  # with a lease, the run's own count goes up
-            self._fruitless[group_id] += 1
+        if former and not (former.finished_runs or former.lease_id or former.lost_a_run):
+            self._fruitless[group_id] += 1  # with a run lost, that run's own count goes up
+        self._start_errors.pop(group_id, None)
         group = self._groups[group_id] = _Group(generation=generation, places=places)
         if self._closed:
             group.jobs.append(None)
@@ -159,8 +162,12 @@ class Hub:
         return group_id
 
     async def event(self, lease_id: str) -> dict[str, Any]:
-        """The next word about a lease, in order."""
-        return await self._leases[lease_id].events.get()
+        """The next word about a lease, in order; after the last one the lease is forgotten."""
+        lease = self._leases[lease_id]
+        event = await lease.events.get()
+        if lease.is_over and lease.events.empty():
+            del self._leases[lease_id]
+        return event
 
     # ---- spoken by the sweep's driver
 
@@ -202,9 +209,6 @@ class Hub:
             "fruitless_restarts": dict(self._fruitless),
             "start_errors": dict(self._start_errors),
             "refused": self._refused,
-            "gaps_s": self._gaps,
-            "first_lease_at": self._first_lease_at,
-            "last_end_at": self._last_end_at,
             "leases": {
                 k: {"seconds": v.spent_s + now - v.started, "silent_s": now - v.heard_at, "group": v.group_id}
                 for k, v in self._leases.items()
@@ -212,21 +216,33 @@ class Hub:
             },
         }
 
-    async def give_up(self, group_id: str, generation: int, cause: str, reason: str) -> bool:
+    async def times(self) -> dict[str, Any]:
+        """When runs began and ended, and how long groups stood idle between two; asked once, at the end."""
+        return {"first_lease_at": self._first_lease_at, "last_end_at": self._last_end_at, "gaps_s": self._gaps}
+
+    async def give_up(self, group_id: str, generation: int, lease_id: str | None, cause: str, reason: str) -> bool:
         """Take a group's incarnation for dead: its run is lost, its ticket and its words are stale.
 
+        Args:
+            group_id: the group.
+            generation: its incarnation.
+            lease_id: what it held when the caller looked; None = nothing.
+            cause: class of the failure, for the failure policy.
+            reason: the same in words.
+
         Returns:
-            Whether it was this incarnation; the caller then ends its processes, and Ray Train brings it back.
+            Whether it was this incarnation with this lease; the caller then ends its processes, and Ray Train brings
+            it back.
         """
         group = self._groups.get(group_id)
-        if group is None or group.generation != generation:
+        if group is None or group.generation != generation or group.lease_id != lease_id:
             return False
         group.heard_at = time.time()
         group.generation += 1
         if group.lease_id:
             kind = "failed" if cause == "time_limit" else "lost"
             self._end(group.lease_id, {"kind": kind, "cause": cause, "reason": reason, "error": reason})
-            group.lease_id = None
+            group.lease_id, group.lost_a_run = None, True
         async with group.arrived:
             group.arrived.notify_all()
         return True

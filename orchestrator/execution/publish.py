@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +28,9 @@ class Housekeeper:
 
     def __init__(self, ledger: Ledger, storage: str) -> None:
         self._ledger, self._storage = ledger, storage
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="housekeeper")
+        # SIGTERM is the main thread's business: where it is deaf for a while (Ray starts), the signal must wait for it.
+        deaf = functools.partial(signal.pthread_sigmask, signal.SIG_BLOCK, {signal.SIGTERM})
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="housekeeper", initializer=deaf)
         self.problems: list[str] = []
 
     def run_closed(self, key: str, slot: str) -> None:  # noqa: ARG002

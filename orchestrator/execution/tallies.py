@@ -54,4 +54,4 @@ def mean_test(planned: PlannedCell, slots: Mapping[str, SlotRecord], metric: str
 def best_final(slots: Mapping[str, SlotRecord]) -> SlotRecord | None:
     """The finished final run with the best validation score (test decides nothing); ties and none: the lowest seed."""
     finals = [r for s, r in slots.items() if s.startswith("final/") and r.state == "finished"]
-    return min(finals, key=lambda r: (-r.scores.get(SELECTION, 0.0), int(r.slot.split("/")[1])), default=None)
+    return min(finals, key=lambda r: (-r.scores.get(SELECTION, -math.inf), int(r.slot.split("/")[1])), default=None)

@@ -6,6 +6,7 @@ Ray has died, is ended with a diagnosis.
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -16,12 +17,16 @@ from orchestrator.config import ExecutionConfig
 from orchestrator.execution.cluster import DRIVER_RESOURCE, WorkerGroups
 from orchestrator.execution.local_ray import LocalRay, kill_here
 
+log = logging.getLogger(__name__)
+
 FRUITLESS_RESTARTS = 5
 """Restarts of a worker group in a row without one finished run, after which it is given up."""
 SILENCE_LIMIT_S = 120.0
 """A group without a heartbeat for so long is taken for dead: its run goes to another one."""
 CANCEL_GRACE_S = 30.0
 """A run that was told to stop ends at its next step; one that does not is ended with its worker group."""
+SILENT_LOOKS = 3
+"""Looks in a row that Ray does not answer, after which it is taken for dead."""
 ASK_EVERY_S, ANSWER_WITHIN_S = 10.0, 45.0
 """How often the cluster's control service (GCS) is asked for a sign of life, and how long it may take."""
 
@@ -59,32 +64,45 @@ class Watchdog:
         self._over.set()
 
     def _watch(self) -> None:
+        """Look until the end; nobody watches the watchdog, so whatever it meets ends the sweep with a message."""
         import ray
 
         silent = 0
         while not self._over.wait(1.0):
-            missing = (self._local.missing() if self._local else "") or self._service.missing()
-            if missing:
-                self._stop(f"Ray has died: {missing} is gone", hard=True, is_lost=True)
-                return
             try:
-                self.condition = ray.get(self._hub.condition.remote(), timeout=20)
+                if self._look():
+                    return
                 silent = 0
             except ray.exceptions.RayError as error:
                 silent += 1
-                if silent >= 3:
+                if silent >= SILENT_LOOKS:
                     text = f"the Ray cluster does not answer any more ({type(error).__name__})"
                     self._stop(text, hard=True, is_lost=True)
                     return
-                continue
-            if diagnosis := self._diagnose():
-                self._stop(diagnosis, hard=True)
+            except Exception as error:
+                log.exception("the watchdog")
+                text = f"the watchdog of the sweep failed ({type(error).__name__}: {error}); please report it"
+                self._stop(text, hard=True)
                 return
-            self._end_silent_groups()
-            self._limit_runs()
-            if (reason := self._stop_reason()) and not self._has_told:
-                self._has_told = True
-                self._hub.stop.remote(reason)  # a stop that the sweep itself decided must reach the groups, too
+
+    def _look(self) -> bool:
+        """One look at everything; whether the sweep was ended."""
+        import ray
+
+        missing = (self._local.missing() if self._local else "") or self._service.missing()
+        if missing:
+            self._stop(f"Ray has died: {missing} is gone", hard=True, is_lost=True)
+            return True
+        self.condition = ray.get(self._hub.condition.remote(), timeout=20)
+        if diagnosis := self._diagnose():
+            self._stop(diagnosis, hard=True)
+            return True
+        self._end_silent_groups()
+        self._limit_runs()
+        if (reason := self._stop_reason()) and not self._has_told:
+            self._has_told = True
+            self._hub.stop.remote(reason)  # a stop that the sweep itself decided must reach the groups, too
+        return False
 
     # ---- one run, one group
 
@@ -119,8 +137,9 @@ class Watchdog:
         import ray
 
         group = self.condition["groups"][group_id]
-        if not ray.get(self._hub.give_up.remote(group_id, group["generation"], cause, reason), timeout=20):
-            return
+        held = self._hub.give_up.remote(group_id, group["generation"], group["lease"], cause, reason)
+        if not ray.get(held, timeout=20):
+            return  # it came back, or has another run by now
         here = ray.get_runtime_context().get_node_id()
         for place in group["places"]:
             if place["node_id"] == here:

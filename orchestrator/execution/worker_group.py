@@ -6,6 +6,7 @@ costs. Workers never call `ray.train.report` or `get_checkpoint`: in a resident 
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import socket
@@ -20,7 +21,7 @@ import ray
 import torch
 import torch.distributed as dist
 
-from orchestrator.errors import PreparedDataError
+from orchestrator.errors import PreparedDataError, StorageError
 from orchestrator.execution.hub import STALE, find_hub
 from orchestrator.execution.seat import Seat
 from orchestrator.execution.training import NetworkRun
@@ -32,6 +33,9 @@ T = TypeVar("T")
 # What gloo, NCCL and CUDA say when another rank or the device goes away; they raise plain RuntimeErrors.
 _PASSING_WORDS = ("cuda error", "connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
 _MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+_STORAGE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
+"""What a disk says of itself, whoever asked it; other OSErrors are the asker's fault."""
 
 HEARTBEAT_S = 10.0
 BUSY_SHARE = 0.05
@@ -222,9 +226,9 @@ def limit_memory(limit_gib: float) -> None:
 def failure_event(error: BaseException) -> dict[str, Any]:
     """An exception as plain data, classified for the failure policy.
 
-    Causes: `lost` (a peer or the cluster went away: try again), `out_of_memory`, `storage` (a disk or a prepared store:
-    try again),
-    `run_error` (the run itself is wrong: trying again would fail again).
+    Causes: `lost` (a peer or the cluster went away: try again), `out_of_memory`, `storage` (a disk, or a prepared
+    store: try again), `run_error` (the run itself is wrong, a file that its strategy does not find included: trying
+    again would fail again).
     """
     text = str(error).strip() or type(error).__name__
     low = text.lower()
@@ -232,7 +236,9 @@ def failure_event(error: BaseException) -> dict[str, Any]:
         cause = "out_of_memory"
     elif isinstance(error, ray.exceptions.RayError | dist.DistError) or any(word in low for word in _PASSING_WORDS):
         cause = "lost"
-    elif isinstance(error, OSError | PreparedDataError):
+    elif isinstance(error, StorageError | PreparedDataError) or (
+        isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS
+    ):
         cause = "storage"
     else:
         cause = "run_error"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from collections.abc import Callable
 
@@ -37,6 +38,8 @@ class Writer(threading.Thread):
         """Events that MLflow refused for good; they are kept in the spool's folder."""
 
     def run(self) -> None:
+        # The main thread's business: where it is deaf for a while (Ray starts), the signal must wait for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pause_s = FIRST_PAUSE_S
         while not self._stopping.is_set():
             self._spool.wait_for_events(IDLE_S)

@@ -1,0 +1,96 @@
+"""The hub's book-keeping of worker groups and runs, without Ray: what counts against a group, what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestrator.execution.hub import STALE, Hub
+
+PLACES = [{"node_id": "n", "host": "h", "pid": 1}]
+REACHED = {"kind": "reached", "step": 1}
+
+
+async def _with_a_run(lease_id: str = "run") -> Hub:
+    hub = Hub()
+    await hub.enter("group", PLACES)
+    assert await hub.lease(lease_id, {}) == "group"
+    return hub
+
+
+def test_runs_that_the_watchdog_ends_do_not_count_as_fruitless_restarts_of_their_group() -> None:
+    async def five_runs_over_their_limit() -> dict[str, Any]:
+        hub = Hub()
+        await hub.enter("group", PLACES)
+        for number in range(5):
+            await hub.lease(f"run-{number}", {})
+            generation = (await hub.condition())["groups"]["group"]["generation"]
+            assert await hub.give_up("group", generation, f"run-{number}", "time_limit", "over its limit")
+            assert (await hub.event(f"run-{number}"))["kind"] == "failed"
+            await hub.enter("group", PLACES)
+        return await hub.condition()
+
+    assert asyncio.run(five_runs_over_their_limit())["fruitless_restarts"] == {}
+
+
+def test_a_group_that_dies_again_and_again_without_a_run_is_counted() -> None:
+    async def dies() -> dict[str, Any]:
+        hub = Hub()
+        for _ in range(4):
+            await hub.enter("group", PLACES)
+        return await hub.condition()
+
+    assert asyncio.run(dies())["fruitless_restarts"] == {"group": 3}
+
+
+def test_a_group_that_took_another_run_meanwhile_is_not_given_up() -> None:
+    async def too_late() -> None:
+        hub = await _with_a_run("first")
+        await hub.finished("group", 0, "first", REACHED)
+        await hub.lease("second", {})
+        assert not await hub.give_up("group", 0, "first", "stalled", "no step")
+        assert not await hub.give_up("group", 0, None, "lost", "silent")
+        assert await hub.report("group", 0, "second", {"kind": "tick"}) == ""
+        assert await hub.give_up("group", 0, "second", "stalled", "no step")
+        assert await hub.next_job("group", 0, 2) == STALE
+
+    asyncio.run(too_late())
+
+
+def test_the_error_of_a_start_is_forgotten_once_the_group_has_started() -> None:
+    async def starts_in_the_end() -> None:
+        hub = Hub()
+        await hub.cannot_start("group", "ImportError: not there yet")
+        assert (await hub.condition())["start_errors"]
+        await hub.enter("group", PLACES)
+        assert not (await hub.condition())["start_errors"]
+
+    asyncio.run(starts_in_the_end())
+
+
+def test_a_run_is_forgotten_once_its_end_was_told_and_its_late_words_are_refused() -> None:
+    async def told() -> None:
+        hub = await _with_a_run()
+        await hub.report("group", 0, "run", {"kind": "progress", "step": 1})
+        await hub.finished("group", 0, "run", REACHED)
+        assert [(await hub.event("run"))["kind"] for _ in range(2)] == ["progress", "reached"]
+        assert not hub._leases
+        assert await hub.report("group", 0, "run", {"kind": "tick"}) == "this attempt is over"
+        await hub.stop("told to")  # finds nothing to cancel
+        times = await hub.times()
+        assert times["first_lease_at"] <= times["last_end_at"]
+
+    asyncio.run(told())
+
+
+@pytest.mark.parametrize("is_busy", [True, False])
+def test_a_group_that_works_keeps_its_silent_run_alive(is_busy: bool) -> None:
+    async def beats() -> float:
+        hub = await _with_a_run()
+        hub._leases["run"].heard_at -= 100
+        await hub.alive("group", 0, is_busy=is_busy)
+        return float((await hub.condition())["leases"]["run"]["silent_s"])
+
+    assert (asyncio.run(beats()) < 50) is is_busy
