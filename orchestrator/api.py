@@ -217,17 +217,12 @@ def _prepared_paths(view: SweepView, locations: DataLocations, damaged: Mapping[
 
 
 def _weights_paths(view: SweepView, locations: DataLocations) -> dict[str, str]:
-    from orchestrator.api_plan import weights_status
+    """File of each checkpoint that a cell starts from, by its SHA-256; synthetic ones are written now."""
+    from orchestrator.api_plan import ready_weights
     from orchestrator.plan.choices import instantiate
-    from orchestrator.plan.provenance import used_pretraining
+    from orchestrator.plan.provenance import used_weights
 
-    found: dict[str, str] = {}
-    for cell in view.plan.cells:
-        pretraining = used_pretraining(instantiate(cell.cell.strategy))
-        if (
-            pretraining is not None
-            and cell.state != "blocked"
-            and (path := weights_status(pretraining.weights, locations).path)
-        ):
-            found[cell.cell.strategy.name] = path
-    return found
+    usable = {id(c.cell.strategy): c.cell.strategy for c in view.plan.cells if c.state not in ("blocked", "done")}
+    names = {used_weights(instantiate(choice)) for choice in usable.values()}
+    found = [ready_weights(name, locations) for name in sorted(name for name in names if name is not None)]
+    return {status.sha256: status.path for status in found if status.sha256 and status.path}

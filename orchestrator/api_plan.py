@@ -11,7 +11,7 @@ from statistics import median
 from orchestrator.config import GridConfig
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import list_datasets, status
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, WeightsError
 from orchestrator.execution.machine import whole_cpus
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.store import open_ledger
@@ -20,9 +20,13 @@ from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.make_plan import make_plan
 from orchestrator.plan.planned import Plan
-from orchestrator.plan.provenance import used_pretraining
+from orchestrator.plan.provenance import SYNTHETIC, used_weights
 from orchestrator.plan.stages import own_pretraining
+from strategies._checks import StrategyError
 from strategies.backbones._places import locate
+from strategies.backbones._spec import NOT_STATED, WeightsSpec
+from strategies.backbones._specs import get_spec
+from strategies.backbones._synthetic import synthetic_identity, synthetic_path, write_synthetic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,16 +149,60 @@ def _refuse_twins(found: Mapping[str, DatasetStatus]) -> None:
 
 
 def _weights_statuses(expanded: Iterable[ExpandedCell], locations: DataLocations) -> dict[str, WeightsStatus]:
-    names = set()
-    # the fields decide whether pretrained weights are used, and cells share their strategy's
-    for choice in {id(one.cell.strategy): one.cell.strategy for one in expanded}.values():
-        pretraining = used_pretraining(instantiate(choice))
-        if pretraining is not None:
-            names.add(pretraining.weights)
-    return {name: weights_status(name, locations) for name in sorted(names)}
+    # the fields decide whether weights are loaded and which, and cells share their strategy's
+    choices = {id(one.cell.strategy): one.cell.strategy for one in expanded}.values()
+    names = {used_weights(instantiate(choice)) for choice in choices}
+    return {name: weights_status(name, locations) for name in sorted(name for name in names if name is not None)}
 
 
 def weights_status(name: str, locations: DataLocations) -> WeightsStatus:
-    """Whether pretrained weights are at hand."""
+    """Whether weights are at hand and may be used.
+
+    Args:
+        name: as `provenance.used_weights` gives it; a synthetic file counts as at hand, it is written when it is due.
+        locations: where files lie, and which licences were accepted.
+    """
+    if name.startswith(SYNTHETIC):
+        return _synthetic_status(name, locations)
+    spec = get_spec(name)
     found = locate(name, locations.data_root, locations.cache)
-    return WeightsStatus(name=name, sha256=found.sha256, path=found.path, reason=found.reason, remedy=found.remedy)
+    known = found.sha256 or None
+    if spec.consent and spec.consent not in locations.accepted_licences:
+        remedy = f"read the licence, then add --accept-license {spec.consent}"
+        return WeightsStatus(name=name, sha256=known, reason=licence_problem(spec), remedy=remedy)
+    return WeightsStatus(name=name, sha256=known, path=found.path, reason=found.reason, remedy=found.remedy)
+
+
+def licence_problem(spec: WeightsSpec) -> str:
+    """Why weights are not used without a word of the user's."""
+    stated = (
+        "no licence is stated for them" if spec.licence_weights == NOT_STATED else f"theirs is {spec.licence_weights}"
+    )
+    note = f" ({spec.licence_note})" if spec.licence_note else ""
+    return f"weights {spec.name!r} have no permissive licence: {stated}{note}"
+
+
+def ready_weights(name: str, locations: DataLocations) -> WeightsStatus:
+    """`weights_status`, after a synthetic file that is due was written.
+
+    Raises:
+        WeightsError: the cache cannot be written.
+    """
+    status = weights_status(name, locations)
+    if name.startswith(SYNTHETIC) and status.path is not None:
+        try:
+            write_synthetic(get_spec(status.name), Path(status.path))
+        except OSError as error:
+            raise WeightsError(
+                f"cannot write {status.path}: {error}; set HSFM_CACHE to a writable folder with room"
+            ) from error
+    return status
+
+
+def _synthetic_status(name: str, locations: DataLocations) -> WeightsStatus:
+    spec = get_spec(name.removeprefix(SYNTHETIC))
+    try:
+        path, identity = synthetic_path(spec, locations.cache), synthetic_identity(spec)
+    except StrategyError as error:
+        return WeightsStatus(name=spec.name, reason=str(error))
+    return WeightsStatus(name=spec.name, sha256=identity, path=str(path))

@@ -29,13 +29,13 @@ def places_of(
         spec: the run.
         stages: the shared stages that it builds on.
         prepared: prepared store of each data set.
-        weights: file of each strategy's published weights.
+        weights: file of each checkpoint, by its SHA-256.
     """
     names = [str(name) for name, _ in spec.train["datasets"]] if spec.stage == "pretrain" else [spec.dataset]
     return {
         "prepared_path": prepared[names[-1]],
         "prepared_paths": {name: prepared[name] for name in names},
-        "weights_path": weights.get(spec.strategy),
+        "weights_path": weights.get(spec.weights_sha256 or ""),
         "stages": [one.to_json() for one in stages],
     }
 

@@ -39,7 +39,7 @@ class Paths:
     prepared: dict[str, str]
     """Prepared store of each data set."""
     weights: dict[str, str]
-    """Local file of each strategy's pretrained weights, by strategy name."""
+    """Local file of each checkpoint that runs start from, by its SHA-256."""
     storage: str
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.config import TrainConfig
 from orchestrator.plan.facts import DatasetFacts
+from orchestrator.plan.provenance import SYNTHETIC_NOTE
 from strategies._base import Strategy, StrategyError
 from strategies._checks import missing_packages
 
@@ -44,6 +45,8 @@ def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig, 
     wanted = strategy.accepts.normalisation
     if wanted is not None and wanted != train.normalisation:
         notes.append(f"normalisation {wanted} instead of {train.normalisation}: the weights were made for it")
+    if strategy.init == "synthetic":
+        notes.append(SYNTHETIC_NOTE)
     if strategy.kind == "estimator" and train.world_size > 1:
         notes.append(f"one worker instead of {train.world_size}: scikit-learn does not use DDP")
     if split == "random":

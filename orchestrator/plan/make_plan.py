@@ -16,7 +16,7 @@ from orchestrator.plan.epochs import steps_of_epochs
 from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.planned import Plan, PlannedCell
-from orchestrator.plan.provenance import leakage, transfer, used_pretraining
+from orchestrator.plan.provenance import leakage, transfer, used_pretraining, used_weights
 from orchestrator.plan.resources import feasibility, groups_of
 from orchestrator.plan.run_spec import RunSpec, content_hash
 from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split, task_mismatch
@@ -55,7 +55,7 @@ def make_plan(
     Args:
         grid: a valid grid.
         dataset_status: status of every data set, by the name that the grid uses.
-        weights_status: status of the pretrained weights, by their name in the weights registry.
+        weights_status: status of the pretrained weights, by what `provenance.used_weights` calls them.
         records: state of the slots that the ledger knows, by cell id.
         groups: worker groups to assume; None = as many as the grid asks for or `cpus` hold.
         measured_s: wall-clock seconds of one optimiser step, by cell id or strategy name.
@@ -123,8 +123,8 @@ def _plan_cell(
 ) -> PlannedCell:
     cell = expanded.cell
     status = dataset_status[cell.dataset]
-    pretraining = used_pretraining(strategy)
-    weights = weights_status[pretraining.weights] if pretraining and pretraining.weights else None
+    loaded = used_weights(strategy)
+    weights = weights_status[loaded] if loaded else None
     own = own_pretraining(strategy)
     sources = [_source(name, dataset_status, cell) for name in own.sources] if own else []
     planned = _draft(grid, expanded, strategy, status, weights, sources)

@@ -11,9 +11,27 @@ Transfer = Literal["in_domain", "cross_modality", "cross_domain", "cross_scene"]
 Leakage = Literal["none", "possible", "unlabelled_target", "known"]
 
 
+SYNTHETIC = "synthetic:"
+"""Before the name of weights whose file is made of random numbers."""
+SYNTHETIC_NOTE = "synthetic weights: proves the loading path, the score says nothing about the model"
+
+
 def used_pretraining(strategy: Strategy) -> Pretraining | None:
-    """The pretraining whose weights this strategy starts from; None for random weights."""
+    """The pretraining whose weights this strategy starts from; None for random and for synthetic weights."""
     return strategy.pretraining if strategy.init == "pretrained" else None
+
+
+def used_weights(strategy: Strategy) -> str | None:
+    """Name in the weights registry of what this instance loads, after `SYNTHETIC` where its numbers are random.
+
+    None where it loads no published file.
+    """
+    if strategy.pretraining is None or strategy.init == "random":
+        return None
+    # a model of several sizes has a file for each
+    own_name = getattr(strategy, "weights_name", None)
+    name: str = own_name() if own_name is not None else strategy.pretraining.weights
+    return f"{SYNTHETIC}{name}" if strategy.init == "synthetic" else name
 
 
 def transfer(pretraining: Pretraining | None, facts: DatasetFacts) -> Transfer:

@@ -10,7 +10,7 @@ from orchestrator.datasets._manifest import prepared_folder, read_manifest
 from orchestrator.datasets.registry import definition_at, status
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
-from orchestrator.plan.provenance import used_pretraining
+from orchestrator.plan.provenance import SYNTHETIC, used_weights
 from orchestrator.upkeep.findings import Finding, Subject
 from orchestrator.upkeep.holder import look
 
@@ -70,13 +70,14 @@ def weights(subject: Subject) -> Iterator[Finding]:
         return
     used: dict[str, bool] = {}
     for cell in subject.plan().cells:
-        pretraining = used_pretraining(instantiate(cell.cell.strategy))
-        if pretraining is not None:
-            used[pretraining.weights] = used.get(pretraining.weights, True) and cell.optional
+        name = used_weights(instantiate(cell.cell.strategy))
+        if name is not None:
+            used[name] = used.get(name, True) and cell.optional
     for name, is_optional in used.items():
         found = weights_status(name, subject.locations)
         if found.path is not None:
-            yield Finding(f"weights {name}", "ok", f"{found.path}: the checksum is right")
+            text = "written when a run needs it" if name.startswith(SYNTHETIC) else "the checksum is right"
+            yield Finding(f"weights {name}", "ok", f"{found.path}: {text}")
         else:
             yield Finding(f"weights {name}", "warning" if is_optional else "failure", found.reason, found.remedy)
 
