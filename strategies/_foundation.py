@@ -123,6 +123,15 @@ class FoundationModel(Strategy):
         """The module whose state dict the published file fills; the backbone, unless a model's file says otherwise."""
         return parts.backbone
 
+    def finished(
+        self,
+        parts: Parts,
+        num_bands: int,  # noqa: ARG002
+        wavelengths_nm: Sequence[float] | None,  # noqa: ARG002
+    ) -> Parts:
+        """The parts after weights were loaded, for models whose loaded weights are made over for the bands."""
+        return parts
+
     def build(
         self,
         *,
@@ -140,6 +149,12 @@ class FoundationModel(Strategy):
         check_bands(self, num_bands, wavelengths_nm)
         parts = self.make_parts(num_bands, wavelengths_nm)
         fill_pretrained(self.filled(parts), self.weights_name(), self.init, weights_path)
+        parts = self.finished(parts, num_bands, wavelengths_nm)
+        if self.stem_blocks > len(parts.first_blocks):
+            raise StrategyError(
+                f"stem_blocks {self.stem_blocks}: the backbone has {len(parts.first_blocks)} blocks that can be named; "
+                "allowed: at most as many; set stem_blocks"
+            )
         model = PaddedModel(
             stem=parts.stem,
             backbone=parts.backbone,
