@@ -11,7 +11,7 @@ import click
 
 from orchestrator.config import GridConfig, list_grids, load_grid
 from orchestrator.datasets.locations import DataLocations
-from orchestrator.errors import ConfigError
+from orchestrator.errors import ConfigError, unknown
 from strategies.registry import load_plugin
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -35,6 +35,13 @@ tracking_uri_option = click.option(
     "--tracking-uri",
     metavar="URI",
     help="MLflow store. Default: MLFLOW_TRACKING_URI, else an SQLite file in the sweep's folder.",
+)
+accept_license_option = click.option(
+    "--accept-license",
+    "accepted",
+    multiple=True,
+    metavar="NAME",
+    help="Use weights whose licence is not permissive or not stated: you have read it. Can be repeated.",
 )
 plugin_option = click.option(
     "--plugin",
@@ -63,8 +70,10 @@ class SweepRequest:
 
 
 def sweep_options(command: Command) -> Command:
-    """Add the options of a verb that works on one sweep: grid, overrides and places."""
-    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(place_options(command))
+    """Add the options of a verb that works on one sweep: grid, overrides, places, and licences that are accepted."""
+    return click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")(
+        accept_license_option(place_options(command))
+    )
 
 
 def place_options(command: Command) -> Command:
@@ -94,11 +103,12 @@ def sweep_request(
     tracking_uri: str | None,
     plugins: Sequence[Path],
     debug: bool,  # noqa: ARG001 - read by `main` from the arguments
+    accepted: Sequence[str] = (),
 ) -> SweepRequest:
     """What the options of `sweep_options` mean.
 
     Raises:
-        ConfigError: no grid, or one that is not valid.
+        ConfigError: no grid, one that is not valid, or a licence that no weights have.
         StrategyError: a plugin that cannot be loaded.
     """
     if grid is None:
@@ -107,11 +117,27 @@ def sweep_request(
     load_plugins(plugins)
     return SweepRequest(
         grid=load_grid(grid, overrides),
-        locations=DataLocations.from_environment(data_root),
+        locations=DataLocations.from_environment(data_root, known_licences(accepted)),
         sweep_root=out.expanduser().absolute(),
         tracking_uri=tracking_uri,
         plugins=tuple(plugin.resolve() for plugin in plugins),
     )
+
+
+def known_licences(accepted: Sequence[str]) -> Sequence[str]:
+    """The names given to `--accept-license`.
+
+    Raises:
+        ConfigError: a name that no weights ask for.
+    """
+    if accepted:
+        from strategies.backbones._specs import all_specs
+
+        known = {spec.consent for spec in all_specs().values() if spec.consent}
+        for name in accepted:
+            if name not in known:
+                raise unknown("licence", name, known, hint="See `hsfm-sweep weights list`.")
+    return accepted
 
 
 def load_plugins(plugins: Sequence[Path]) -> None:

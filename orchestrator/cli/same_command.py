@@ -30,6 +30,8 @@ def sweep_words(options: Mapping[str, Any]) -> tuple[str, ...]:
     if uri := options.get("tracking_uri"):
         # a password that was typed is not printed again
         words += ["--tracking-uri", "URI" if "@" in str(uri) else str(uri)]
+    for name in options.get("accepted", ()):
+        words += ["--accept-license", str(name)]
     for plugin in options.get("plugins", ()):
         words += ["--plugin", str(plugin)]
     return (*words, *options["overrides"])
