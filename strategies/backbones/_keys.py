@@ -30,14 +30,18 @@ def map_keys(keys: Iterable[str], spec: WeightsSpec, *, are_stripped: bool = Fal
         are_stripped: the keys have lost their wrappers' beginnings already (a converted file).
     """
     sorted_out, owner = KeyMap(), dict[str, str]()
-    for key in keys:
-        plain = key if are_stripped else strip(key, spec)
+    plain_of = {key: key if are_stripped else strip(key, spec) for key in keys}
+    again = {key for key, plain in plain_of.items() if any(re.fullmatch(pattern, plain) for pattern in spec.repeated)}
+    for key in sorted(plain_of, key=lambda key: key in again):  # repetitions last, the others in the file's order
+        plain = plain_of[key]
         if is_dropped(plain, spec):
             sorted_out.dropped.append(key)
             continue
         new = _renamed(plain, spec)
         if new is None:
             sorted_out.unexpected.append(key)
+        elif new in owner and key in again:
+            sorted_out.dropped.append(key)
         elif new in owner:
             sorted_out.unexpected.append(f"{key} -> {new}, which {owner[new]} has taken")
         else:

@@ -45,6 +45,9 @@ class WeightsSpec:
     """Prefixes of stripped keys that the model has no place for; nothing else may be left over."""
     dropped_patterns: tuple[str, ...] = ()
     """Regular expressions of whole stripped keys that the model has no place for."""
+    repeated: tuple[str, ...] = ()
+    """Regular expressions of whole stripped keys under which some files repeat another key's tensor: taken only where
+    the other key is not there."""
     renamed: tuple[tuple[str, str], ...] = ()
     """Pairs (regular expression, replacement), applied one after the other to what was not dropped."""
     key_prefixes: tuple[tuple[str, str], ...] = ()
