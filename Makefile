@@ -1,11 +1,12 @@
 # make sweep   install into .venv, then run or continue the quick grid        (GRID=smoke, ARGS="seeds=3")
 # make plan    install, then show what the grid would run; starts nothing
 # make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
+# make test-geo  install torchgeo into .venv-geo, over .venv, then run the tests that need it
 # make chaos   a real sweep under random kills against an undisturbed one        (KILLS=4)
 # make verify  what CI has no time for, about an hour; dated logs go to docs/   (parts: verify-anchors, verify-overhead,
 #              verify-scale, verify-first-hour, verify-chaos, verify-faults)
 # make lint    formatting, lint, types, import layers
-# make clean   remove .venv and caches; sweeps' results stay
+# make clean   remove .venv, .venv-geo and caches; sweeps' results stay
 #
 # Installing is skipped while pyproject.toml and constraints.txt are older than the last installation.
 
@@ -19,13 +20,15 @@ BIN := $(VENV)/bin
 GRID ?= quick
 ARGS ?=
 KILLS ?= 4
+GEO := .venv-geo
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED_GEO := $(GEO)/.installed
 
 TODAY := $(shell date +%F)
 
-.PHONY: help sweep plan test chaos verify lint format clean
+.PHONY: help sweep plan test test-geo chaos verify lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -40,6 +43,10 @@ plan: $(INSTALLED)
 test: $(INSTALLED_DEV)
 	@echo "== test: all tests, one thread each"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+test-geo: $(INSTALLED_GEO)
+	@echo "== test-geo: models through torchgeo, and parity with it"
+	OMP_NUM_THREADS=1 $(GEO)/bin/python -m pytest tests/strategies -k "dofa_parity or copernicus_fm or panopticon" $(ARGS)
 
 chaos: $(INSTALLED_DEV)
 	@echo "== chaos: $(KILLS) kills of a real sweep, compared with an undisturbed one"
@@ -77,8 +84,8 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix .
 
 clean:
-	@echo "== clean: $(VENV) and caches; the folder hsfm_sweeps with results is kept"
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@echo "== clean: $(VENV), $(GEO) and caches; the folder hsfm_sweeps with results is kept"
+	rm -rf $(VENV) $(GEO) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A half-made environment is simply made again: `python -m venv` over an existing one repairs it.
@@ -99,4 +106,14 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
 $(INSTALLED_DEV): $(INSTALLED)
 	@echo "== install: development tools"
 	$(PIP) install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+# torchgeo brings some twenty packages that nothing else needs. They go into an environment of their own, which sees the
+# pinned one: torch is not installed twice, and the pinned one stays as it is.
+$(INSTALLED_GEO): pyproject.toml constraints.txt | $(INSTALLED_DEV)
+	@echo "== install: $(GEO) with torchgeo"
+	$(BIN)/python -m venv --clear $(GEO)
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	    > "$$($(GEO)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	$(GEO)/bin/python -m pip --disable-pip-version-check install --quiet --editable '.[geo]' --constraint constraints.txt
 	@touch $@
