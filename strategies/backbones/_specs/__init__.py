@@ -10,6 +10,9 @@ import pkgutil
 from strategies._checks import StrategyError
 from strategies.backbones._spec import WeightsSpec
 
+TIMM = "timm:"
+"""What the weights of any vision model of timm are called by, before its name."""
+
 
 @functools.cache
 def all_specs() -> dict[str, WeightsSpec]:
@@ -34,12 +37,16 @@ def list_weights() -> tuple[str, ...]:
 
 
 def get_spec(name: str) -> WeightsSpec:
-    """The datasheet of a checkpoint.
+    """The datasheet of a checkpoint; that of a model of timm which has none is made from what timm knows of it.
 
     Raises:
         StrategyError: no such name.
     """
     known = all_specs()
+    if name not in known and name.startswith(TIMM):
+        from strategies.backbones._specs.timm_vision import timm_spec
+
+        return timm_spec(name)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         guess = f" Did you mean {near[0]!r}?" if near else ""
