@@ -23,11 +23,11 @@ def verdict(cause: str, failures: int, max_attempts: int, *, can_split: bool) ->
         cause: class of the newest failure.
         failures: attempts that failed in this session, the newest included.
         max_attempts: attempts that a run gets where the cause may pass.
-        can_split: the run was out of memory, and half the micro-batch gives the same gradients.
+        can_split: the run was out of memory, and its batch in twice as many parts gives the same gradients.
 
     Returns:
         retry: another attempt, from its newest checkpoint.
-        split: another attempt with half the micro-batch.
+        split: another attempt with half the micro-batch: 2 parts, then 4, as long as there is something to split.
         pause: the fault is the storage's, not the run's: stop the sweep and leave the run to the next start.
         fail: it has failed for good.
     """

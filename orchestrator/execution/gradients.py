@@ -64,5 +64,8 @@ def backward(
 
 
 def can_split(model: nn.Module, samples: int) -> bool:
-    """Whether a batch in two parts gives the same gradients: no statistics over the batch, and two samples."""
+    """Whether a batch (or what is computed of it at once) in two parts gives the same gradients.
+
+    It does where no statistics are taken over the batch, and there are two samples.
+    """
     return samples >= 2 and not any(isinstance(module, _BatchNorm) for module in model.modules())

@@ -27,7 +27,7 @@ class LedgerJournal:
         *,
         logs: Path,
         provenance: Mapping[str, str],
-        on_run_closed: Callable[[str, str], None],
+        on_run_closed: Callable[[SlotRecord], None],
         on_cell_closed: Housekeeping,
         tell: Callable[[str], object] = lambda _: None,
     ) -> None:
@@ -76,7 +76,7 @@ class LedgerJournal:
     def attempt_failed(self, planned: PlannedCell, segment: Segment, *, cause: str, error: str, decided: str) -> None:
         then = {
             "retry": "another attempt goes on from the newest checkpoint",
-            "split": "another attempt computes each batch in two halves",
+            "split": "another attempt computes each batch in twice as many parts",
             "pause": "the sweep stops; the run goes on with the next start",
             "fail": "no further attempt",
         }[decided]
@@ -115,7 +115,7 @@ class LedgerJournal:
             tags["hsfm.micro_batches"] = str(record.micro_batches)
         if record.state != "running":  # a closed run never is; the type does not know
             self.ledger.end_run(key, record.state, tags)
-        self._on_run_closed(key, record.slot)
+        self._on_run_closed(record)
 
     def superseded(self, planned: PlannedCell, record: SlotRecord) -> None:  # noqa: ARG002
         self.ledger.set_tags(record.key, {"hsfm.state": "superseded"})

@@ -33,9 +33,15 @@ class Housekeeper:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="housekeeper", initializer=deaf)
         self.problems: list[str] = []
 
-    def run_closed(self, key: str, slot: str) -> None:  # noqa: ARG002
-        """A closed run never goes on: its checkpoints are of no use."""
-        self._pool.submit(self._guard, "removing checkpoints", checkpoints.drop_attempts, self._storage, key)
+    def run_closed(self, record: SlotRecord) -> None:
+        """Remove the checkpoints of a run that never goes on.
+
+        One that failed may, with `retry`, more memory or more time; where the run itself was wrong, what it has
+        learned until then may be wrong, too.
+        """
+        if record.state == "failed" and record.cause != "run_error":
+            return
+        self._pool.submit(self._guard, "removing checkpoints", checkpoints.drop_attempts, self._storage, record.key)
 
     def cell_closed(self, planned: PlannedCell, slots: Mapping[str, SlotRecord]) -> None:
         """Publish the best final run of the cell."""

@@ -32,7 +32,10 @@ def _deaf() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _deaf_but_for_servers() -> Iterator[None]:
-    """Deaf while Ray's C++ threads are started, which inherit it; its servers, which would too, must hear SIGTERM."""
+    """Make this thread deaf to SIGTERM, and with it the C++ threads that Ray starts; only its servers hear the signal.
+
+    Threads and processes inherit what is blocked in the thread that starts them.
+    """
     from ray._private import services
 
     start = services.start_ray_process
@@ -45,9 +48,10 @@ def _deaf_but_for_servers() -> Iterator[None]:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
     services.start_ray_process = hearing
+    # For good: until the main thread has taken the signal back, it is Ray's, and ends the process.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
-        with _deaf():
-            yield
+        yield
     finally:
         services.start_ray_process = start
 

@@ -241,9 +241,9 @@ class SweepState:
         cause = cause_of(event["kind"], event.get("cause"))
         error = str(event.get("error") or event.get("reason") or "lost")
         failures = record.failures + 1
-        can_split = bool(event.get("can_split")) and record.micro_batches == 1
+        can_split = bool(event.get("can_split"))
         decided = verdict(cause, failures, self.execution.max_attempts, can_split=can_split)
-        parts = 2 if decided == "split" else record.micro_batches
+        parts = 2 * record.micro_batches if decided == "split" else record.micro_batches
         for slot in state.twins(key):
             changed = state.slots[slot].with_(failures=failures, error=error, cause=cause, micro_batches=parts)
             self._put(state, changed)

@@ -140,33 +140,50 @@ def test_only_what_came_with_ray_is_killed_at_its_end() -> None:
         own.wait()
 
 
-def _starts_a_child(box: Any) -> None:
-    """Ray is imitated by a process that dies with the thread that starts it, as its servers do."""
+def _imitate_ray(box: Any) -> None:
+    """As Ray: a server that dies with the thread that starts it, and a start in which SIGTERM ends the process."""
     import ctypes
+    import os
+    import signal
     import sys
-    import types
+    from types import SimpleNamespace
 
-    children: list[subprocess.Popen[bytes]] = []
+    libc = ctypes.CDLL(None)
+    server: list[subprocess.Popen[bytes]] = []
+    heard_after: list[bool] = []
+    is_up = threading.Event()
+
+    def start_server() -> None:
+        server.append(subprocess.Popen(["sleep", "60"], preexec_fn=lambda: libc.prctl(1, signal.SIGKILL, 0, 0, 0)))
+
+    services = SimpleNamespace(start_ray_process=start_server)
 
     def init(**_: Any) -> None:
-        kill_with_parent = lambda: ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)  # noqa: E731
-        children.append(subprocess.Popen(["sleep", "60"], preexec_fn=kill_with_parent))
+        services.start_ray_process()
+        libc.signal(signal.SIGTERM, 0)  # the default: the end
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.3)
+        is_up.set()
 
-    sys.modules["ray"] = types.SimpleNamespace(init=init)  # type: ignore[assignment]
+    for name, module in {"ray": SimpleNamespace(init=init), "ray._private": SimpleNamespace(services=services)}.items():
+        sys.modules[name] = module  # type: ignore[assignment]
+    signal.signal(signal.SIGTERM, lambda *_: heard_after.append(is_up.is_set()))
     starter = RayStarter({})
     starter.start()
     starter.wait()
-    time.sleep(0.5)
-    lived = children[0].poll() is None
+    status = Path(f"/proc/{server[0].pid}/status").read_text()
+    blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+    time.sleep(0.3)
+    lived = server[0].poll() is None
     starter.let_go()
-    children[0].wait(5)
-    box.put((lived, children[0].returncode))
+    server[0].wait(5)
+    box.put((heard_after, bool(blocked & 1 << signal.SIGTERM - 1), lived, server[0].returncode))
 
 
-def test_the_servers_of_ray_live_as_long_as_it_is_used_and_no_longer() -> None:
+def test_a_sigterm_while_ray_starts_is_heard_afterwards_and_its_servers_live_until_it_is_left() -> None:
     context = multiprocessing.get_context("spawn")
     box = context.Queue()
-    process = context.Process(target=_starts_a_child, args=(box,))
+    process = context.Process(target=_imitate_ray, args=(box,))
     process.start()
-    assert box.get(timeout=60) == (True, -9)
+    assert box.get(timeout=60) == ([True], False, True, -9)
     process.join()

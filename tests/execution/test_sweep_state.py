@@ -215,3 +215,21 @@ def test_the_same_error_in_cell_after_cell_stops_the_sweep_with_a_diagnosis() ->
         state.on_end(segment.lease_id, {"kind": "failed", "cause": "run_error", "error": "OSError: disk is full"})
     assert "3 cells in a row" in state.stop_reason
     assert "disk is full" in state.stop_reason
+
+
+def test_a_run_out_of_memory_is_tried_in_2_then_4_then_8_parts_until_its_batch_cannot_be_split() -> None:
+    cells, grid = plan_cells(trials=0, seeds=1, budgets=(0.1,))
+    journal = MemoryJournal()
+    state = SweepState(cells, {}, search=grid.search, execution=ExecutionConfig(), journal=journal)
+    parts = []
+    while (segment := state.next_segment(limit=1)) is not None:
+        if "unet" not in segment.spec.strategy:
+            state.on_end(
+                segment.lease_id, {"kind": "reached", "step": segment.until_step, "scores": {}, "seconds": 1.0}
+            )
+            continue
+        parts.append(segment.micro_batches)
+        event = {"kind": "failed", "cause": "out_of_memory", "error": "full", "can_split": segment.micro_batches < 8}
+        state.on_end(segment.lease_id, event)
+    assert parts == [1, 2, 4, 8]
+    assert {r.state for s in journal.records.values() for r in s.values() if r.cause} == {"failed"}

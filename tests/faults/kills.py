@@ -106,7 +106,6 @@ FAULTS = (
         ends_workers=True,
         world_size=2,
         overrides=("execution.stall_timeout_s=20",),
-        ends=(0, 1),
     ),
     Fault(
         name="driver-killed",

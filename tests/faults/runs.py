@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
-from orchestrator.config.schema import ExecutionConfig
 from tests.faults.fault import Fault
 from tests.faults.rig import Rig
 from tests.faults.rows import Row
 
 MEMORY_SETTING = "memory_limit_gib"
 LIMIT_GIB = 1.6
+BATCH = 256
+"""Pixels of a step in the rig's grid."""
 
 
 def _break_the_plugin(rig: Rig) -> None:
@@ -64,9 +63,19 @@ def _trained_with_less(rig: Rig, row: Row) -> None:
     row.notes.append(f"Slots of the strategy that finished: {len(mine) - len(unfinished)} of {len(mine)}, {attempts=}.")
 
 
-def _no_memory_limit() -> str:
-    known = {f.name for f in fields(ExecutionConfig)}
-    return "" if MEMORY_SETTING in known else f"execution.{MEMORY_SETTING} does not exist yet"
+def _split_to_the_end(rig: Rig, row: Row) -> None:
+    """Every size of the micro-batch is tried once, and no size twice."""
+    mine = {name: slot for name, slot in rig.slots().items() if name.startswith("plugin/")}
+    others = [name for name, slot in mine.items() if slot.state != "failed" or slot.cause != "out_of_memory"]
+    if others or not mine:
+        row.problems.append(f"not failed by lack of memory: {others or 'no slot at all'}")
+    parts = sorted({slot.micro_batches for slot in mine.values()})
+    too_often = [name for name, slot in mine.items() if 2 ** (slot.attempt - 1) != slot.micro_batches]
+    if too_often:
+        row.problems.append(f"attempts and parts do not agree: {too_often}")
+    if parts != [BATCH]:
+        row.problems.append(f"given up with {parts} parts of a batch of {BATCH}")
+    row.notes.append(f"Slots of the strategy that failed: {len(mine) - len(others)} of {len(mine)}; {parts=}.")
 
 
 FAULTS = (
@@ -84,10 +93,9 @@ FAULTS = (
         name="out-of-memory",
         title="out of memory, half the batch fits",
         how=f"a strategy that takes 8 MiB a sample of its batch of 256; execution.{MEMORY_SETTING}={LIMIT_GIB}",
-        told=r"out_of_memory.*two halves",
+        told=r"out_of_memory.*twice as many parts",
         plugins=("hungry",),
         overrides=(f"execution.{MEMORY_SETTING}={LIMIT_GIB}",),
-        cannot=_no_memory_limit,
         check=_trained_with_less,
     ),
     Fault(
@@ -99,7 +107,7 @@ FAULTS = (
         overrides=(f"execution.{MEMORY_SETTING}={LIMIT_GIB}",),
         ends=(1,),
         goes_on=False,
-        cannot=_no_memory_limit,
+        check=_split_to_the_end,
     ),
     Fault(
         name="over-time-limit",
