@@ -15,18 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "scale.md"
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 PLAN_LIMIT_S, NO_OP_LIMIT_S, GROWTH_LIMIT = 10.0, 5.0, 2.0
 SMALLEST_COMPARED = 1000
 """Below it, constant parts (imports, the store's first tables) are most of what is measured."""
@@ -135,16 +132,6 @@ def problems(sizes: list[dict[str, float]], plan: dict[str, float] | None) -> li
     return found
 
 
-def write(text: str) -> None:
-    """Put the table between the markers of docs/scale.md, with date, commit and machine."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    where = f"{date.today()}, commit {commit.stdout.strip() or 'unknown'}, {os.cpu_count()} CPU cores, "
-    where += f"{platform.system()}, Python {platform.python_version()}, load {os.getloadavg()[1]:.1f} before the end"
-    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    DOCUMENT.write_text(f"{before}{BEGIN}\nMeasured {where}.\n\n{text}\n{END}{after}")
-
-
 def main() -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -165,7 +152,9 @@ def main() -> int:
     text = table(sizes, plan)
     print(text)
     if arguments.write:
-        write(text)
+        from benchmarks.measured import write_measured
+
+        write_measured(DOCUMENT, text)
     found = problems(sizes, plan)
     for problem in found:
         print(f"not as promised: {problem}")

@@ -1,11 +1,14 @@
 """Images a second and bytes on disk: the prepared store against the read of the HS3-Bench code, on generated files.
 
-    python benchmarks/data_path.py [--images 6] [--repeats 5] [--folder FOLDER]
+    python benchmarks/data_path.py [--images 6] [--repeats 5] [--folder FOLDER] [--write]
 
 Files are generated in the true sizes. `hdf5` reads as the reference code does for every image: open the file, copy
 image and labels out. `original` reads the original files with scipy and Pillow. `store` is ours, mapped once and kept.
-Each comes in two forms: `array` is the image as its file has it, every value of it touched once (a sum); `model` is
-float32 with bands first in one piece of memory, as a network takes it.
+Each comes in three forms, and every value is touched once (the largest is looked for):
+
+array          as the file has it
+channels last  float32 for a network that takes its channels last in memory
+bands first    float32 with bands first in one piece of memory: the cube is turned round
 
 Cold: the page cache of the files is dropped before each pass (posix_fadvise), which a virtual disk may answer from its
 host's cache. Two workers are two processes that read all images each.
@@ -17,6 +20,7 @@ import argparse
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +29,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from PIL import Image
 from scipy.io import loadmat
 
@@ -38,7 +43,11 @@ from orchestrator.datasets.store import PreparedDataset, open_prepared
 NAMES = ("hyko2", "hsi_drive", "hcv2")
 REAL_IMAGES = {"hyko2": 162, "hsi_drive": 752, "hcv2": 1330}
 GIB = 2**30
-FORMS = ("array", "model")
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "data-path.md"
+FORMS = ("array", "channels last", "bands first")
+SOURCES = ("hdf5", "original", "store")
+COLUMNS = ("warm/s", "2 workers", "cold/s", "2 workers")
 Read = Callable[[int], tuple[Any, Any]]
 Shape = Callable[[Any], Any]
 
@@ -49,19 +58,36 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="passes over the images; the median counts")
     parser.add_argument("--folder", type=Path, default=None, help="where files go; default: a temporary folder")
     parser.add_argument("--datasets", nargs="+", default=list(NAMES), choices=NAMES)
+    parser.add_argument("--write", action="store_true", help=f"put the figures into {DOCUMENT.relative_to(ROOT)}")
     arguments = parser.parse_args()
+    torch.set_num_threads(1)
     folder = Path(tempfile.mkdtemp(prefix="data_path-", dir=arguments.folder))
+    told = [
+        f"{arguments.images} generated images of each set, median of {arguments.repeats} passes; images a second.",
+        "",
+        f"| set | read | form | MB an image | {' | '.join(COLUMNS)} | warm, times HDF5 |",
+        f"|---|---|---|---:|{'---:|' * (len(COLUMNS) + 1)}",
+    ]
+    said = []
+    print("\n".join(told), flush=True)
     try:
-        print(f"{os.cpu_count()} CPUs, {arguments.images} images of each set, median of {arguments.repeats} passes")
-        columns = ("warm/s", "2 workers", "cold/s", "2 workers")
-        print(f"{'set':10} {'read':14} {'MB an image':>11}  " + " ".join(f"{column:>9}" for column in columns))
         for name in arguments.datasets:
-            _one(name, folder / name, arguments.images, arguments.repeats)
+            rows, sentence = _one(name, folder / name, arguments.images, arguments.repeats)
+            told += rows
+            said.append(sentence)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    told += ["", *(f"- {sentence}" for sentence in said)]
+    print("\n".join(["", *said]))
+    if arguments.write:
+        sys.path.insert(0, str(ROOT))
+        from benchmarks.measured import write_measured
+
+        write_measured(DOCUMENT, "\n".join(told))
 
 
-def _one(name: str, folder: Path, images: int, repeats: int) -> None:
+def _one(name: str, folder: Path, images: int, repeats: int) -> tuple[list[str], str]:
+    """Lines of the table for one set, and a sentence on its size."""
     imitate(name, folder, images=images, size_px=TRUE_PX[name], rank=10)
     started = time.perf_counter()
     store_path = prepare(name, DataLocations(data_root=folder, cache=folder / "cache"))
@@ -74,43 +100,40 @@ def _one(name: str, folder: Path, images: int, repeats: int) -> None:
             group["image"] = np.asarray(image.cube_HWC)
             group["labels"] = np.asarray(image.labels_HW, dtype=np.uint8)
     originals = _originals(name, folder / FOLDERS[name])
-    sources = {
+    files_of = {
         "hdf5": [hdf5],
         "original": [file for pair in originals.values() for file in set(pair)],
         "store": sorted(store_path.glob("*.arrow")),
     }
-    warm = {}
-    for way, files in ((f"{source} {form}", files) for form in FORMS for source, files in sources.items()):
-        size_mb = sum(file.stat().st_size for file in files) / images / 1e6
-        rates = []
-        for cold in (False, True):
-            for workers in (1, 2):
-                seconds = [_pass(name, folder, way, files, workers, cold) for _ in range(repeats)]
-                rates.append(images * workers / float(np.median(seconds)))
-        warm[way] = rates[0]
-        print(f"{name:10} {way:14} {size_mb:11.1f}  " + " ".join(_padded(rates)), flush=True)
-    said = ", ".join(f"{form} {warm[f'store {form}'] / warm[f'hdf5 {form}']:.1f} times the HDF5 read" for form in FORMS)
-    print(f"{name:10} warm, one worker: {said}; prepared at {images / preparing_s:.1f} images/s", flush=True)
-    _sizes(name, store)
+    warm, rows = {}, []
+    for form in FORMS:
+        for source in SOURCES:
+            files = files_of[source]
+            size_mb = sum(file.stat().st_size for file in files) / images / 1e6
+            rates = []
+            for cold in (False, True):
+                for workers in (1, 2):
+                    seconds = [_pass(name, folder, source, form, files, workers, cold) for _ in range(repeats)]
+                    rates.append(images * workers / float(np.median(seconds)))
+            warm[source] = rates[0]
+            numbers = [f"{number:.1f}" for number in (size_mb, *rates, rates[0] / warm["hdf5"])]
+            rows.append(f"| {' | '.join([name, source, form, *numbers])} |")
+            print(rows[-1], flush=True)
+    return rows, f"{name}: {_sizes(name, store)}; prepared at {images / preparing_s:.1f} images a second."
 
 
-def _padded(rates: list[float]) -> list[str]:
-    return [f"{rate:9.1f}" for rate in rates]
-
-
-def _sizes(name: str, store: PreparedDataset) -> None:
+def _sizes(name: str, store: PreparedDataset) -> str:
     """Bytes of the whole real set in our store; for HCV2 as a formula of the rank, which is not known yet."""
     height, width, bands = store.images[0].cube_HWC.shape
     pixels, number = height * width, REAL_IMAGES[name]
     if name != "hcv2":
         size = store.images[0].cube_HWC.dtype.itemsize
-        print(f"{name:10} whole set: {number * pixels * (bands * size + 3) / GIB:.1f} GiB in our store")
-        return
+        return f"the whole set is {number * pixels * (bands * size + 3) / GIB:.1f} GiB in our store"
     dense = number * pixels * (bands * 4 + 1) / GIB
     for_rank = [f"D = {rank}: {number * pixels * (4 * rank + 3) / GIB:.0f} GiB" for rank in (5, 10, 20)]
-    print(
-        f"{name:10} whole set: {number} x {pixels} px x (4 D + 3) bytes = {number * pixels / GIB:.3f} x (4 D + 3) GiB "
-        f"({', '.join(for_rank)}); HDF5 {dense:.0f} GiB"
+    return (
+        f"the whole set is {number} x {pixels} px x (4 D + 3) bytes = {number * pixels / GIB:.3f} x (4 D + 3) GiB "
+        f"({', '.join(for_rank)}) in our store, {dense:.0f} GiB in HDF5"
     )
 
 
@@ -127,10 +150,9 @@ def _originals(name: str, base: Path) -> dict[str, tuple[Path, Path]]:
     return {file.stem: (file, file.parent / "gt" / f"rgb{file.stem}_gray.png") for file in sorted(base.glob("*/*.hsd"))}
 
 
-def _reader(name: str, folder: Path, way: str) -> tuple[Read, int]:
+def _reader(name: str, folder: Path, source: str, form: str) -> tuple[Read, int]:
     """A function that reads the image of a number, made in the process that calls it."""
-    source, form = way.split()
-    shape = _bands_first if form == "model" else _as_it_is
+    shape = SHAPES[form]
     if source == "hdf5":
         file = folder / "reference.h5"
         with h5py.File(file) as opened:
@@ -139,7 +161,7 @@ def _reader(name: str, folder: Path, way: str) -> tuple[Read, int]:
     if source == "original":
         pairs = list(_originals(name, folder / FOLDERS[name]).values())
         pairs = [pair for pair in pairs if name != "hyko2" or LABELS_KEY in loadmat(pair[0])]
-        return lambda index: _read_original(name, *pairs[index], shape), len(pairs)
+        return lambda index: _read_original(name, *pairs[index], form), len(pairs)
     images = open_prepared(prepare(name, DataLocations(data_root=folder, cache=folder / "cache"))).images
     return lambda index: (shape(images[index].cube_HWC), images[index].labels_HW), len(images)
 
@@ -150,39 +172,48 @@ def _read_hdf5(file: Path, key: str, shape: Shape) -> tuple[Any, Any]:
         return shape(np.array(group["image"])), np.array(group["labels"], dtype=np.int64)
 
 
-def _read_original(name: str, cube_file: Path, labels_file: Path, shape: Shape) -> tuple[Any, Any]:
+def _read_original(name: str, cube_file: Path, labels_file: Path, form: str) -> tuple[Any, Any]:
+    shape = SHAPES[form]
     if name == "hcv2":
         cube = halved(np.asarray(read_hsd(cube_file)))
         return shape(cube), halved(np.asarray(Image.open(labels_file))).astype(np.int64)
     found = loadmat(cube_file)
     if name == "hyko2":
         return shape(found["data"]), found[LABELS_KEY].astype(np.int64)
-    # Bands come first in these files: nothing is left to turn round.
-    return found["cube"].astype(np.float32), np.asarray(Image.open(labels_file)).astype(np.int64)
+    # Bands come first in these files: this time the other form needs the cube turned round.
+    cube, labels = found["cube"], np.asarray(Image.open(labels_file)).astype(np.int64)
+    return (cube if form != "channels last" else shape(np.ascontiguousarray(cube.transpose(1, 2, 0)))), labels
 
 
 def _as_it_is(cube_HWC: Any) -> Any:
     return np.asarray(cube_HWC)
 
 
+def _channels_last(cube_HWC: Any) -> Any:
+    return torch.from_numpy(np.asarray(cube_HWC, dtype=np.float32)).permute(2, 0, 1)[None]
+
+
 def _bands_first(cube_HWC: Any) -> Any:
     return np.ascontiguousarray(np.asarray(cube_HWC).transpose(2, 0, 1), dtype=np.float32)
 
 
-def _pass(name: str, folder: Path, way: str, files: list[Path], workers: int, cold: bool) -> float:
+SHAPES: dict[str, Shape] = {"array": _as_it_is, "channels last": _channels_last, "bands first": _bands_first}
+
+
+def _pass(name: str, folder: Path, source: str, form: str, files: list[Path], workers: int, cold: bool) -> float:
     """Seconds of a pass over all images by every worker at once; opening the store is not in it, opening files is."""
     context = multiprocessing.get_context("fork")
     barrier, results = context.Barrier(workers), context.SimpleQueue()
 
     def work() -> None:
-        read, count = _reader(name, folder, way)
+        read, count = _reader(name, folder, source, form)
         if cold:
             _drop(files)
         else:
-            _touch(read, count, way.endswith("array"))
+            _touch(read, count)
         barrier.wait()
         started = time.perf_counter()
-        _touch(read, count, way.endswith("array"))
+        _touch(read, count)
         results.put(time.perf_counter() - started)
 
     processes = [context.Process(target=work) for _ in range(workers)]
@@ -194,12 +225,12 @@ def _pass(name: str, folder: Path, way: str, files: list[Path], workers: int, co
     return max(seconds)
 
 
-def _touch(read: Read, count: int, all_values: bool) -> None:
+def _touch(read: Read, count: int) -> None:
+    """Every value of cube and labels goes through the processor once, with as little arithmetic as there is."""
     for index in range(count):
         cube, labels = read(index)
-        if all_values:
-            float(cube.sum())
-        int(labels[0, 0])
+        float(cube.max())
+        int(labels.max())
 
 
 def _drop(files: list[Path]) -> None:
