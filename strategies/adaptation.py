@@ -160,6 +160,9 @@ def parameter_groups(
     Layer n of `layers` gets `learning_rate * layer_decay ** (len(layers) - n)`; everything else (new layers) the full
     rate. Biases, normalisation and other vectors get a `weight_decay` of 0; the rest leaves it to the optimiser.
 
+    The decayed rate is each group's `lr` itself. timm's `param_groups_layer_decay` writes an `lr_scale` instead, which
+    torch's optimisers and schedulers ignore: every layer would silently train at the full rate.
+
     Args:
         model: regime applied.
         learning_rate: of new layers, in the optimiser's unit.

@@ -35,7 +35,8 @@ class ThreeChannels(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Three channels `[B, 3, H, W]`."""
-        return self.scale(self.choose(x_BCHW))
+        scaled: Tensor = self.scale(self.choose(x_BCHW))
+        return scaled
 
 
 class ColourProjection(BandProjection):

@@ -127,14 +127,15 @@ def timm_model(name: str) -> Any:
         StrategyError: timm does not know the name, or the model gives no feature maps.
     """
     if name == REDUCED:
-        small = {"patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2, "img_size": 64}
+        small: dict[str, Any] = {"patch_size": 8, "embed_dim": 32, "depth": 4, "num_heads": 2, "img_size": 64}
         return timm.create_model("vit_tiny_patch16_224", num_classes=0, dynamic_img_size=True, **small)
     if not timm.is_model(name):
         near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3, cutoff=0.5)
         raise StrategyError(f"timm has no model {name!r}; the nearest are: {', '.join(near) or 'none'}; set model")
     made: Any = None
     # a plain transformer takes any size with the first, a Swin with the second; a convolutional network has neither
-    for words in ({"dynamic_img_size": True}, {"strict_img_size": False}, {}):
+    choices: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+    for words in choices:
         try:
             made = timm.create_model(name, pretrained=False, num_classes=0, **words)
             break

@@ -103,7 +103,7 @@ class TimmVision(FoundationModel):
             return None
         from strategies.backbones._specs.timm_vision import listed_of
 
-        known = ((32,) * 4, (8,) * 4)
+        known: tuple[tuple[int, ...], tuple[int, ...]] = ((32,) * 4, (8,) * 4)
         if self.size == "published":
             listed = listed_of(self.model)
             known = listed.channels, listed.strides
