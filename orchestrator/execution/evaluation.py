@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,10 @@ from torch import nn
 from orchestrator import metrics
 from orchestrator.datasets.audit import audit
 from orchestrator.execution.run_data import IGNORED, RunData
+from orchestrator.execution.windows import predict_in_windows
 from strategies._base import Strategy
 
-PIXELS_A_CHUNK = 1024
+PIXELS_A_CHUNK, WINDOWS_A_CHUNK = 1024, 256
 
 
 def count_units(
@@ -44,42 +47,95 @@ def confusion_of_network(
     With `train.undefined_output` they are `[units, K + 1, K + 1]`: the last column counts labelled pixels that were
     predicted as undefined, the last row is empty.
     """
-    is_pixelwise = strategy.receptive_field_px == 1
+    scoring = _Scoring(model, data, side, strategy, device, autocast, slice(rank, None, world_size))
     num_units = len(data.task.unit_names) if side == "test" else 1
     total = np.zeros((num_units, data.num_outputs, data.num_outputs), dtype=np.int64)
     model.eval()
     with torch.inference_mode():
-        for number, piece in enumerate(data.pieces(side)):
-            scored = piece.labels_HW != IGNORED
-            if not is_pixelwise and number % world_size != rank:
-                continue
-            window = data.normalised(piece.image, piece.rows, piece.columns)
-            target, units = piece.labels_HW[scored], piece.units_HW[scored]
-            if is_pixelwise:  # a pixel's class depends on its own spectrum only: no need to predict the others
-                mine = slice(rank, None, world_size)
-                target, units = target[mine], units[mine]
-                predicted = _predict_pixels(model, window[scored][mine], device, autocast)
-            else:
-                x_BCHW = torch.from_numpy(np.ascontiguousarray(window.transpose(2, 0, 1)))[None].to(device)
-                with autocast():
-                    predicted = model(x_BCHW)[0].argmax(0).cpu().numpy()[scored]
-            units = units if side == "test" else np.zeros_like(units)
-            total += count_units(
-                units.astype(np.int64), target, predicted, num_units=num_units, num_classes=data.num_outputs
-            )
+        for units, target, predicted in scoring.predictions():
+            units = units.astype(np.int64) if side == "test" else np.zeros(len(target), dtype=np.int64)
+            total += count_units(units, target, predicted, num_units=num_units, num_classes=data.num_outputs)
     return total
 
 
-def _predict_pixels(
-    model: nn.Module, spectra_NC: np.ndarray, device: torch.device, autocast: Callable[[], Any]
-) -> np.ndarray:
-    parts = []
-    for start in range(0, len(spectra_NC), PIXELS_A_CHUNK):
-        x_BCHW = torch.from_numpy(np.ascontiguousarray(spectra_NC[start : start + PIXELS_A_CHUNK]))[
-            :, :, None, None
-        ].to(device)
-        with autocast():
-            parts.append(model(x_BCHW).argmax(1).flatten().cpu().numpy())
+Predictions = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Unit, label and predicted class `[N]` of labelled pixels."""
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """What of a side is predicted, by the cheapest way that a strategy allows."""
+
+    model: nn.Module
+    data: RunData
+    side: str
+    strategy: Strategy
+    device: torch.device
+    autocast: Callable[[], Any]
+    mine: slice
+    """This rank's part of the pixels or of the images."""
+
+    def predictions(self) -> Predictions:
+        if self.strategy.receptive_field_px == 1:
+            return self._pixels()
+        return self._windows() if self.strategy.window_px else self._images()
+
+    def _pixels(self) -> Predictions:
+        """A pixel's class depends on its own spectrum only: no need to predict the others."""
+        for piece in self.data.pieces(self.side):
+            scored = piece.labels_HW != IGNORED
+            spectra_NC = self.data.normalised(piece.image, piece.rows, piece.columns)[scored][self.mine]
+            parts = [
+                self._classes(self.model, spectra_NC[at : at + PIXELS_A_CHUNK, :, None, None]).flatten()
+                for at in range(0, len(spectra_NC), PIXELS_A_CHUNK)
+            ]
+            yield piece.units_HW[scored][self.mine], piece.labels_HW[scored][self.mine], _joined(parts)
+
+    def _windows(self) -> Predictions:
+        """The window around each labelled pixel, and no others."""
+        for image, labels_HW in enumerate(self.data.labels_of(self.side)):
+            rows_N, columns_N = (places[self.mine] for places in np.nonzero(labels_HW != IGNORED))
+            parts = []
+            for at in range(0, len(rows_N), WINDOWS_A_CHUNK):
+                chunk = slice(at, at + WINDOWS_A_CHUNK)
+                windows_NCpp = self.data.windows(image, rows_N[chunk], columns_N[chunk], self.strategy.window_px)
+                parts.append(self._classes(self.model.classify, windows_NCpp))
+            yield self.data.task.test_units[image][rows_N, columns_N], labels_HW[rows_N, columns_N], _joined(parts)
+
+    def _images(self) -> Predictions:
+        """Images as they are predicted later, each by one rank; windows without a label are left out."""
+        labels = self.data.labels_of(self.side)
+        for image in [image for image, labels_HW in enumerate(labels) if (labels_HW != IGNORED).any()][self.mine]:
+            scored_HW = labels[image] != IGNORED
+            strips = predict_in_windows(
+                functools.partial(self._logits, image, scored_HW),
+                *scored_HW.shape,
+                inference_px=self.strategy.inference_px,
+                reach_px=self.strategy.receptive_field_px // 2,
+                outputs=self.data.num_outputs,
+            )
+            for rows, predicted_HW, _ in strips:
+                scored = scored_HW[rows]
+                yield self.data.task.test_units[image][rows][scored], labels[image][rows][scored], predicted_HW[scored]
+
+    def _logits(self, image: int, wanted_HW: np.ndarray, rows: slice, columns: slice) -> torch.Tensor | None:
+        if not wanted_HW[rows, columns].any():
+            return None
+        window_HWC = self.data.normalised(image, rows, columns)
+        x_BCHW = torch.from_numpy(np.ascontiguousarray(window_HWC.transpose(2, 0, 1)))[None].to(self.device)
+        with self.autocast():
+            logits_KHW: torch.Tensor = self.model(x_BCHW)[0]
+        return logits_KHW
+
+    def _classes(self, model: Any, inputs: np.ndarray) -> np.ndarray:
+        with self.autocast():
+            classes: np.ndarray = (
+                model(torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)).argmax(1).cpu().numpy()
+            )
+        return classes
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
 

@@ -17,7 +17,7 @@ from orchestrator.datasets.statistics import BandStatistics, normalise
 from orchestrator.errors import DataError
 from orchestrator.execution import checkpoints
 from orchestrator.execution.model_files import CONFIG, EXAMPLE, TRAINING_SET, WEIGHTS, read_facts, read_tensors
-from orchestrator.execution.windows import Strip, blend, blended_windows, exact_windows
+from orchestrator.execution.windows import Strip, exact_windows, predict_in_windows
 
 FOLDER = "model"
 ROWS_AT_ONCE = 32
@@ -173,20 +173,14 @@ class SavedModel:
             yield used, np.where(labels_HW < self.num_classes, labels_HW, -1), confidence_HW
 
     def _outputs(self, read: Reader, height: int, width: int) -> Iterator[Strip]:
-        rows, columns = blended_windows(height, self.reach_px), blended_windows(width, self.reach_px)
-        if len(rows) == len(columns) == 1:
-            logits_KHW = self._logits(read, slice(0, height), slice(0, width))
-            if logits_KHW is None:
-                yield slice(0, height), np.zeros((height, width), np.int64), np.zeros((height, width), np.float32)
-                return
-            yield slice(0, height), logits_KHW.argmax(0).numpy(), logits_KHW.softmax(0).amax(0).numpy()
-            return
-
-        def probabilities(r: slice, c: slice) -> np.ndarray | None:
-            logits_KHW = self._logits(read, r, c)
-            return None if logits_KHW is None else logits_KHW.softmax(0).numpy()
-
-        yield from blend(rows, columns, probabilities, self.num_outputs)
+        return predict_in_windows(
+            lambda rows, columns: self._logits(read, rows, columns),
+            height,
+            width,
+            inference_px=self.strategy.inference_px,
+            reach_px=self.reach_px,
+            outputs=self.num_outputs,
+        )
 
     def _logits(self, read: Reader, rows: slice, columns: slice) -> Any:
         import torch

@@ -1,6 +1,6 @@
 """A label map beside the truth, for every pixel of an image: what was predicted, and what the pixel was to the run.
 
-Images are predicted in the tiles in which a run is scored, so that its test pixels are counted as they were.
+Images are predicted in the windows in which a run is scored, so that its test pixels are counted as they were.
 """
 
 from __future__ import annotations
@@ -118,15 +118,11 @@ def predict_image(
         index: place of the image in the data set.
         class_names: of the data set.
     """
-    from orchestrator.execution.run_data import tiles
-
     height, width = image.labels_HW.shape
     labels_HW = np.empty((height, width), dtype=np.int64)
-    for rows, core_rows in tiles(height):
-        for columns, core_columns in tiles(width):
-            window_HW = _predict_window(saved, image, rows, columns)
-            inside = _inside(core_rows, rows), _inside(core_columns, columns)
-            labels_HW[core_rows, core_columns] = window_HW[inside]
+    strips = saved.predict_strips(lambda r, c: (image.cube_HWC[r, c], image.valid_HW[r, c]), height, width)
+    for rows, strip_HW, _ in strips:
+        labels_HW[rows] = strip_HW
     labels_HW[~image.valid_HW] = -1
     side_HW = np.zeros((height, width), dtype=np.int8)
     drawn = (task.train_labels[index], task.validation_labels[index], task.test_labels[index])
@@ -140,14 +136,3 @@ def predict_image(
         class_names=class_names,
         has_undefined=bool(saved.facts.get("undefined_output")),
     )
-
-
-def _predict_window(saved: SavedModel, image: PreparedImage, rows: slice, columns: slice) -> NDArray[np.int64]:
-    """Labels of one tile, which is small enough for the model to see it in one piece."""
-    cube_HWC, valid_HW = image.cube_HWC[rows, columns], image.valid_HW[rows, columns]
-    strips = saved.predict_strips(lambda r, c: (cube_HWC[r, c], valid_HW[r, c]), *valid_HW.shape)
-    return np.concatenate([strip_HW for _, strip_HW, _ in strips])
-
-
-def _inside(core: slice, window: slice) -> slice:
-    return slice(core.start - window.start, core.stop - window.start)

@@ -13,8 +13,10 @@ from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.store import open_prepared
 from orchestrator.datasets.tasks import draw_task
+from orchestrator.execution import run_data
 from orchestrator.execution.estimators import run_estimator
 from orchestrator.execution.saved_model import SavedModel
+from orchestrator.execution.windows import blended_windows
 from orchestrator.plan.cells import LabelBudget
 from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import resolve_train
@@ -26,6 +28,14 @@ from tests.execution.conftest import run_network
 
 HEIGHT_PX, WIDTH_PX, BANDS = 60, 700, 12
 BUDGET = LabelBudget.parse(0.2)
+
+
+@pytest.fixture(autouse=True)
+def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles of 256 px, so that the scene takes several."""
+    monkeypatch.setattr(run_data, "EVALUATION_TILE_PX", 256)
+    assert len(blended_windows(WIDTH_PX, 1)) > 2
+    assert len(list(run_data.tiles(WIDTH_PX))) > 2
 
 
 @pytest.fixture(scope="module")
