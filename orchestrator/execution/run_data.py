@@ -6,24 +6,28 @@ Cubes stay memory-mapped and are normalised piece by piece, so a worker holds no
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from orchestrator.datasets.statistics import BandStatistics, band_statistics, normalise
+from orchestrator.datasets.statistics import band_statistics, normalise
 from orchestrator.datasets.store import PreparedDataset, open_prepared
 from orchestrator.datasets.tasks import Task, draw_task
 from orchestrator.errors import DataError
 from orchestrator.execution.model_files import EXAMPLE_SIDE_PX
+from orchestrator.execution.normalised_images import NormalisedImages
 from orchestrator.execution.streams import stream_seed
+from orchestrator.execution.windows_of_pixels import turned
 from orchestrator.plan.run_spec import RunSpec
 
 IGNORED = -1
 EVALUATION_TILE_PX = 1024
 TILE_MARGIN_PX = 64
+Reader = Callable[[int, slice, slice], np.ndarray]
+"""Image, rows and columns to what a model is fed `[h, w, F]`."""
 RARE = 0.1
 """Probability of `rare_mirror`."""
 
@@ -41,33 +45,33 @@ class Piece:
 
 
 @functools.lru_cache(maxsize=4)
-def _open(path: str) -> PreparedDataset:
-    return open_prepared(Path(path))  # a resident worker keeps the mapping from run to run
+def open_store(path: str) -> PreparedDataset:
+    """A prepared data set; a resident worker keeps the mapping from run to run."""
+    return open_prepared(Path(path))
 
 
-class RunData:
+class RunData(NormalisedImages):
     """The data of one run: task (who trains, validates, tests), statistics, patches and spectra."""
 
     def __init__(self, spec: RunSpec, prepared_path: str) -> None:
-        self.prepared = _open(prepared_path)
-        if self.prepared.digest != spec.dataset_digest:
+        prepared = open_store(prepared_path)
+        if prepared.digest != spec.dataset_digest:
             raise DataError(
-                f"{prepared_path} holds data with digest {self.prepared.digest}; this run is defined on "
+                f"{prepared_path} holds data with digest {prepared.digest}; this run is defined on "
                 f"{spec.dataset_digest} of {spec.dataset}; the data changed meanwhile: start the sweep again"
             )
         # With held-out shots the search validates on some of the k labels; the final run trains on all k of them.
         final_of_shots = spec.stage == "final" and spec.selection == "held_out_shots"
         self.task: Task = draw_task(
-            self.prepared,
+            prepared,
             split=spec.split,
             fold=spec.fold,
             label_budget=spec.label_budget,
             selection="none" if final_of_shots else spec.selection,
             subset_seed=spec.subset_seed,
         )
-        self.mode = str(spec.train["normalisation"])
-        self.statistics: BandStatistics = band_statistics(self.prepared, self.task, spec.train["normalisation_scope"])
-        self.scale = self.prepared.facts.scale
+        statistics = band_statistics(prepared, self.task, spec.train["normalisation_scope"])
+        super().__init__(prepared, str(spec.train["normalisation"]), statistics)
         self.num_classes = self.prepared.facts.num_classes
         self.has_undefined = bool(spec.train.get("undefined_output", False))
         """Whether networks have one more output, after all classes, for pixels of no class."""
@@ -92,13 +96,6 @@ class RunData:
     def has_validation(self) -> bool:
         return self.task.validation_count > 0
 
-    def normalised(self, image: int, rows: slice, columns: slice) -> np.ndarray:
-        """A normalised window, float32 `[h, w, C]`; nodata pixels are 0."""
-        source = self.prepared.images[image]
-        window = normalise(source.cube_HWC[rows, columns], self.statistics, self.mode, self.scale)
-        valid = source.valid_HW[rows, columns]
-        return window if valid.all() else np.where(valid[..., None], window, np.float32(0))
-
     def pixels(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Spectra `[n, C, 1, 1]` and labels `[n, 1, 1]` of training samples."""
         chosen = self._samples[indices]
@@ -112,25 +109,47 @@ class RunData:
             labels[at] = self.task.train_labels[image][rows, columns]
         return spectra[:, :, None, None], labels[:, None, None]
 
-    @property
+    @functools.cached_property
     def labelled_images(self) -> np.ndarray:
         """Indices of the images with training labels."""
         return np.unique(self._samples[:, 0])
 
-    def whole(self, images: np.ndarray, *, seed: int, augmentation: str) -> tuple[np.ndarray, np.ndarray]:
+    def places(self, indices: np.ndarray) -> np.ndarray:
+        """Image, row and column `[n, 3]` of training samples."""
+        return self._samples[indices]
+
+    def labelled_windows(
+        self, indices: np.ndarray, *, side_px: int, seed: int, augmentation: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Windows `[n, C, p, p]` around training samples and their labels `[n, 1, 1]`."""
+        places = self._samples[indices]
+        made = self.windows_at(places, side_px, self.task.train_visible)
+        if augmentation != "none":
+            generator = np.random.default_rng(seed)
+            made = np.stack([turned(window, generator) for window in made])
+        labels = [self.task.train_labels[image][row, column] for image, row, column in places]
+        return np.ascontiguousarray(made), np.array(labels, dtype=np.int64)[:, None, None]
+
+    def seen(self, image: int, rows: slice, columns: slice) -> np.ndarray:
+        """A normalised window `[h, w, C]` in which pixels that training must not see are 0."""
+        window = self.normalised(image, rows, columns)
+        return window * self.task.train_visible[image][rows, columns, None]
+
+    def whole(
+        self, images: np.ndarray, *, seed: int, augmentation: str, read: Reader | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Whole images `[n, C, H, W]` with their training labels, padded to the largest of them.
 
-        Padding is 0 and has no label; pixels that training must not see are 0.
+        Padding is 0 and has no label. What an image consists of is read by `read`, default `seen`.
         """
         generator = np.random.default_rng(seed)
         everything = slice(None)
         pairs = []
         for image in images:
-            window = self.normalised(int(image), everything, everything)
-            window = window * self.task.train_visible[image][..., None]
+            window = (read or self.seen)(int(image), everything, everything)
             pairs.append(_augmented(window, self.task.train_labels[image], generator, augmentation))
         height, width = (max(labels.shape[axis] for _, labels in pairs) for axis in (0, 1))
-        inputs = np.zeros((len(pairs), self.prepared.facts.num_bands, height, width), dtype=np.float32)
+        inputs = np.zeros((len(pairs), pairs[0][0].shape[2], height, width), dtype=pairs[0][0].dtype)
         targets = np.full((len(pairs), height, width), IGNORED, dtype=np.int64)
         for number, (window, labels) in enumerate(pairs):
             h, w = labels.shape
@@ -138,10 +157,12 @@ class RunData:
             targets[number, :h, :w] = labels
         return inputs, targets
 
-    def patches(self, indices: np.ndarray, *, side: int, seed: int, augmentation: str) -> tuple[np.ndarray, np.ndarray]:
+    def patches(
+        self, indices: np.ndarray, *, side: int, seed: int, augmentation: str, read: Reader | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Patches `[n, C, side, side]` around training samples, with every training label that lies in them.
 
-        The sample's place in its patch is drawn at random; pixels that training must not see are 0.
+        The sample's place in its patch is drawn at random. What a patch consists of is read by `read`, default `seen`.
         """
         inputs, targets = [], []
         generator = np.random.default_rng(seed)
@@ -150,11 +171,10 @@ class RunData:
             top = _corner(generator, int(row), side, height)
             left = _corner(generator, int(column), side, width)
             rows, columns = slice(top, top + side), slice(left, left + side)
-            window = self.normalised(int(image), rows, columns)
-            window = window * self.task.train_visible[image][rows, columns, None]
+            window = (read or self.seen)(int(image), rows, columns)
             labels = self.task.train_labels[image][rows, columns]
             window, labels = _augmented(window, labels, generator, augmentation)
-            inputs.append(np.ascontiguousarray(window.transpose(2, 0, 1), dtype=np.float32))
+            inputs.append(np.ascontiguousarray(window.transpose(2, 0, 1)))
             targets.append(np.ascontiguousarray(labels, dtype=np.int64))
         return np.stack(inputs), np.stack(targets)
 

@@ -40,6 +40,14 @@ class Seat:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
 
+    def gather(self, value: str) -> list[str]:
+        """A text of every rank, on every rank."""
+        if self.world_size == 1:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value)
+        return [str(one) for one in values]
+
     def barrier(self) -> None:
         """Wait for all ranks."""
         if self.world_size > 1:
@@ -59,6 +67,8 @@ class Progress:
     loss_sum: float = 0.0
     """Training losses since the last evaluation."""
     loss_steps: int = 0
+    term_sums: dict[str, float] = field(default_factory=dict)
+    """Parts of a strategy's own loss since the last evaluation, of rank 0."""
     fruitless: int = 0
     """Evaluations in a row without a better validation score."""
     history: list[dict[str, Any]] = field(default_factory=list)

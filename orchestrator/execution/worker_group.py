@@ -165,7 +165,8 @@ class _Member:
             tell=lambda event: self._tell(job, event),
             first=self._from_first,
         )
-        run = self._together(lambda: NetworkRun(spec, job, strategy, seat))
+        kind = run_kind(spec.stage)
+        run = self._together(lambda: kind(spec, job, strategy, seat))
         self.has_met, self.can_split = True, run.can_split
         return run.run()
 
@@ -207,6 +208,19 @@ class _Member:
         box = [ask() if self.rank == 0 else None]
         dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
+
+
+def run_kind(stage: str) -> Any:
+    """What executes a run of a stage: a class that is made from spec, job, strategy and seat."""
+    if stage == "pretrain":
+        from orchestrator.execution.pretraining import PretrainRun
+
+        return PretrainRun
+    if stage == "features":
+        from orchestrator.execution.features import FeatureRun
+
+        return FeatureRun
+    return NetworkRun
 
 
 def limit_memory(limit_gib: float) -> None:

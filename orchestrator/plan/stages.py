@@ -139,7 +139,12 @@ def feature_template(
         label_budget=ALL_LABELS,
         selection="none",
         stage="features",
-        train={**{name: train[name] for name in names if name in train}, "steps": 1, "values": "float16"},
+        train={
+            **{name: train[name] for name in names if name in train},
+            "steps": 1,
+            "values": "float16",
+            "pixels": "labelled" if strategy.receptive_field_px == 1 else "valid",
+        },
         metric="loss",
         implementation={**template.implementation, **STAGES["features"]},
     )

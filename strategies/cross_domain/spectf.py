@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 WEIGHTS = "spectf_v010"
+WIDTH = 64
 PIXELS_AT_ONCE = 128  # attention over some 200 tokens: more pixels fall out of the CPU's cache
 
 
@@ -67,6 +68,7 @@ class SpecTf(Strategy):
         supervised=True,
     )
     reference_step_s: ClassVar[float] = 0.35
+    is_pixelwise: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +79,10 @@ class SpecTf(Strategy):
     @property
     def receptive_field_px(self) -> int:
         return 1
+
+    def cached_features(self, height_px: int, width_px: int) -> tuple[tuple[int, int, int], ...] | None:
+        """See `Strategy.cached_features`."""
+        return ((WIDTH, height_px, width_px),) if self.regime == "frozen" else None
 
     def space(self) -> Mapping[str, Distribution]:
         return {key: value for key, value in self.search_space.items() if key != "lora_rank" or self.regime == "lora"}
@@ -95,7 +101,7 @@ class SpecTf(Strategy):
 
         from strategies.adaptation import AdaptableModel, adapt
         from strategies.backbones._weights import fill_pretrained
-        from strategies.backbones.spectf import WIDTH, spectral_encoder
+        from strategies.backbones.spectf import spectral_encoder
         from strategies.heads import LinearHead, PixelwiseModel
 
         check_bands(self, num_bands, wavelengths_nm)

@@ -15,7 +15,8 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from orchestrator.errors import ExecutionError
-from orchestrator.execution import checkpoints
+from orchestrator.execution import checkpoints, training
+from orchestrator.execution.model_building import build_model
 from orchestrator.execution.run_data import RunData
 from orchestrator.execution.saved_model import SavedModel
 from orchestrator.execution.streams import BatchOrder
@@ -143,7 +144,6 @@ def _rank(
     rank: int, world_size: int, port: int, spec_json: dict[str, Any], prepared: str, storage: str, out: str, ready: Any
 ) -> None:  # noqa: ARG001
     from orchestrator.execution.seat import Seat
-    from orchestrator.execution.training import NetworkRun
     from strategies.registry import get_strategy
 
     torch.set_num_threads(1)
@@ -256,14 +256,12 @@ def test_an_undefined_output_is_counted_in_a_column_of_its_own(
     hits = units.sum(0).diagonal()
     exchanged = int(np.flatnonzero(hits)[hits[hits > 0].argmin()])
 
-    build = NetworkRun._build
-
-    def exchanging(run: NetworkRun) -> torch.nn.Module:
-        model = build(run)
+    def exchanging(*arguments: Any) -> torch.nn.Module:
+        model = build_model(*arguments)
         _exchange(model, exchanged, 16)
         return model
 
-    monkeypatch.setattr(NetworkRun, "_build", exchanging)
+    monkeypatch.setattr(training, "build_model", exchanging)
     event = run_network(spec, indian_pines, tmp_path / "second")
     units = np.array([unit["confusion"] for unit in event["evaluation"]["units"]])
     assert not units[:, 16].any()
