@@ -79,12 +79,15 @@ def check_full_size(spec, rows, make):
     assert {keys.mapped[name]: shape for name, shape, kind in rows if kind == "encoder"} == expected
 
 
-def random_file(path, rows, *, top_key, extra=None, std=0.02):
+def random_state(rows, *, std=0.02):
+    """Random tensors under these keys."""
+    state = {name: torch.randn(shape) * std if shape else torch.tensor(7) for name, shape, _ in rows}
+    return {key: value.abs() + 0.5 if key.endswith("running_var") else value for key, value in state.items()}
+
+
+def random_file(path, rows, *, top_key, extra=None):
     """A checkpoint with random tensors under these keys, beside what trainings leave in such files."""
-    state = {}
-    for name, shape, _ in rows:
-        tensor = torch.randn(shape) * std if shape else torch.tensor(7)
-        state[name] = tensor.abs() + 0.5 if name.endswith(("running_var",)) else tensor
+    state = random_state(rows)
     torch.save({top_key: state, **(extra or {})} if top_key else state, path)
     return state
 
