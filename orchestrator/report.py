@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from orchestrator.ledger.store import Ledger
 
 PARQUET, CSV, LATEX, PAGE = "results.parquet", "results.csv", "comparison.tex", "comparison.html"
+FORM = 2
+"""Raised by hand when the report's code makes something else of the same ledger and plan."""
 MADE_FROM = "made_from.json"
 """Beside the report: what it was made from, so that a re-run with nothing to do can see that it still holds."""
 
@@ -49,6 +51,7 @@ def write_report(
     from orchestrator.analysis.benchmark import benchmark_data
     from orchestrator.analysis.expected import expected_cells
     from orchestrator.analysis.latex import write_latex
+    from orchestrator.analysis.pseudo_rgb import pseudo_rgb_notes
     from orchestrator.analysis.results import results_table, write_csv, write_parquet
     from orchestrator.analysis.summary import compare, comparison_data
     from orchestrator.ledger.queries import run_rows
@@ -64,26 +67,29 @@ def write_report(
         "seeds": plan.grid.seeds,
     }
     comparison = comparison_data(rows) | {"benchmark": benchmark_data(rows, table, plan.grid.protocol)}
+    comparison["notes"] += pseudo_rgb_notes(plan.cells)
     files = [
         write_parquet(table, out / PARQUET, comparison=comparison, sweep=sweep),
         write_csv(table, out / CSV),
         write_latex(rows, out / LATEX),
     ]
     files.append(render(files[0], out / PAGE))
-    _print_comparison(rows, comparison["benchmark"], console)
+    _print_comparison(rows, comparison["notes"], comparison["benchmark"], console)
     if publish:
         for path in files:
             ledger.log_file(SWEEP_KEY, path, "report")
     return files
 
 
-def _print_comparison(rows: Sequence[ComparisonRow], benchmark: Mapping[str, Any] | None, console: Console) -> None:
+def _print_comparison(
+    rows: Sequence[ComparisonRow], notes: Sequence[str], benchmark: Mapping[str, Any] | None, console: Console
+) -> None:
     from orchestrator.analysis.benchmark_terminal import benchmark_parts
     from orchestrator.analysis.terminal import comparison_notes, comparison_table
 
     if rows:
         console.print(comparison_table(rows))
-        console.print(comparison_notes(rows))
+        console.print(comparison_notes(notes))
     for part in benchmark_parts(benchmark) if benchmark else ():
         console.print(part)
 
@@ -102,7 +108,7 @@ def remember_origin(out: Path, plan: Plan, stamp: str) -> None:
 
 def print_again(out: Path, plan: Plan, stamp: str, *, console: Console) -> Path | None:
     """Print the comparison of a report that still holds; its page, or None where it has to be made anew."""
-    from orchestrator.analysis.stored import stored_benchmark, stored_comparison
+    from orchestrator.analysis.stored import stored_comparison
 
     try:
         known = json.loads((out / MADE_FROM).read_text("utf-8"))
@@ -110,10 +116,10 @@ def print_again(out: Path, plan: Plan, stamp: str, *, console: Console) -> Path 
         return None
     if not stamp or known != _origin(out, plan, stamp):
         return None
-    rows = stored_comparison(out / PARQUET)
-    if rows is None:
+    found = stored_comparison(out / PARQUET)
+    if found is None:
         return None
-    _print_comparison(rows, stored_benchmark(out / PARQUET), console)
+    _print_comparison(found.rows, found.notes, found.benchmark, console)
     return out / PAGE
 
 
@@ -141,13 +147,17 @@ def finished_already(view: SweepView, tracking_uri: str | None, console: Console
 
 
 def _origin(out: Path, plan: Plan, stamp: str) -> dict[str, Any]:
-    """The ledger, the plan, the version, and the files themselves, so that no other report is taken for it."""
+    """The ledger, the plan, the code, and the files themselves, so that no other report is taken for it."""
     from orchestrator.analysis.expected import expected_cells
+    from orchestrator.analysis.schema import SCHEMA_VERSION
 
     files = [out / name for name in (PARQUET, CSV, LATEX, PAGE)]
-    told = [asdict(plan.search), plan.grid.description, plan.grid.seeds, [vars(cell) for cell in expected_cells(plan)]]
+    grid = plan.grid
+    told = [asdict(plan.search), grid.description, grid.seeds, [vars(cell) for cell in expected_cells(plan)]]
     return {
         "version": orchestrator.__version__,
+        "form": [FORM, SCHEMA_VERSION],
+        "protocol": grid.protocol,
         "ledger": stamp,
         "plan": content_hash(told),
         "files": [f"{file.stat().st_size}:{file.stat().st_mtime_ns}" if file.is_file() else "" for file in files],

@@ -13,12 +13,19 @@ import pyarrow as pa
 
 from orchestrator.analysis.contrasts import sample_spread
 from orchestrator.analysis.rows import ComparisonRow
-from orchestrator.reference import GENERATED, METRICS, PublishedRow, published_rows
+from orchestrator.reference import (
+    GENERATED,
+    METRICS,
+    PublishedRow,
+    benchmark_protocols,
+    family_of,
+    published_rows,
+    reference_lines,
+)
 
 SIDES = ("in_domain", "cross_modality", "cross_domain")
 """Transfers that the main table compares; a random-weights control is trained in domain, so it counts there."""
 WORDS = {"in_domain": "in-domain", "cross_modality": "cross-modality", "cross_domain": "cross-domain"}
-PROTOCOLS = ("hs3-2024", "hs3-2026")
 SMALLEST_DIFFERENCE = 1e-9
 
 
@@ -30,7 +37,7 @@ def benchmark_data(rows: Sequence[ComparisonRow], table: pa.Table, protocol: str
         table: the results table that they come from.
         protocol: the grid's.
     """
-    if protocol not in PROTOCOLS or not rows:
+    if protocol not in benchmark_protocols() or not rows:
         return None
     return {
         "protocol": protocol,
@@ -125,12 +132,14 @@ def _published(rows: Sequence[ComparisonRow], protocol: str) -> list[dict[str, A
     metric = rows[0].metric
     generated = {row.dataset for row in rows if row.labels == "generated"}
     found = []
+    near = [row for row in published_rows() if row.source.protocol in benchmark_protocols() and metric in row.values]
     for dataset in dict.fromkeys(row.dataset for row in rows):
-        for published in published_rows():
-            is_near = published.source.protocol in PROTOCOLS and _family(published) == dataset.removesuffix("_2024")
-            if metric in published.values and is_near:
-                same = (published.dataset, published.source.protocol) == (dataset, protocol)
-                found.append(_line(published, dataset, metric, is_drawn=same, is_generated=dataset in generated))
+        same = reference_lines(dataset, protocol)
+        found += [
+            _line(row, dataset, metric, is_drawn=row in same, is_generated=dataset in generated)
+            for row in near
+            if row.family == family_of(dataset)
+        ]
     return found
 
 
@@ -147,8 +156,3 @@ def _line(published: PublishedRow, dataset: str, metric: str, *, is_drawn: bool,
         "is_drawn": is_drawn,
         "warning": GENERATED if is_generated else "",
     }
-
-
-def _family(published: PublishedRow) -> str:
-    """The data set whatever its split."""
-    return published.name.partition("/")[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,29 @@ from orchestrator.analysis.schema import COMPARISON_KEY
 _NAMES = frozenset(field.name for field in fields(ComparisonRow))
 
 
-def stored_comparison(results_parquet: Path) -> list[ComparisonRow] | None:
-    """Rows of `summary.comparison_data`; None where the file holds none of this form."""
+@dataclass(frozen=True, kw_only=True)
+class StoredComparison:
+    """What is printed of a comparison."""
+
+    rows: Sequence[ComparisonRow]
+    notes: Sequence[str]
+    benchmark: Mapping[str, Any] | None
+    """The benchmark's part, where the sweep follows the protocol of one."""
+
+
+def stored_comparison(results_parquet: Path) -> StoredComparison | None:
+    """The comparison that a results file holds; None where it holds none of this form."""
     import pyarrow as pa
     import pyarrow.parquet
 
     try:
         metadata = pyarrow.parquet.read_metadata(results_parquet).metadata
-        return [_row(data) for data in json.loads(metadata[COMPARISON_KEY])["rows"]]
+        data = json.loads(metadata[COMPARISON_KEY])
+        return StoredComparison(
+            rows=[_row(row) for row in data["rows"]], notes=data["notes"], benchmark=data["benchmark"]
+        )
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
-
-
-def stored_benchmark(results_parquet: Path) -> Mapping[str, Any] | None:
-    """The benchmark's part of a stored comparison; None where there is none."""
-    import pyarrow.parquet
-
-    metadata = pyarrow.parquet.read_metadata(results_parquet).metadata
-    found: Mapping[str, Any] | None = json.loads(metadata[COMPARISON_KEY]).get("benchmark")
-    return found
 
 
 def _row(data: Mapping[str, Any]) -> ComparisonRow:

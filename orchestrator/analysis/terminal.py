@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analysis.rows import ComparisonRow, Gain
-from orchestrator.analysis.wording import metric_title, notes, number, short_count, strategy_words
+from orchestrator.analysis.wording import metric_title, number, short_count, strategy_words
 
 _STATE_STYLES = {"incomplete": "yellow", "failed": "red", "blocked": "magenta"}
 
@@ -37,9 +37,9 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     return table
 
 
-def comparison_notes(rows: Sequence[ComparisonRow]) -> Text:
+def comparison_notes(notes: Sequence[str]) -> Text:
     """What the table's numbers mean and do not mean, one sentence a line."""
-    return Text("\n".join(notes(rows)), style="dim")
+    return Text("\n".join(notes), style="dim")
 
 
 def _heading(row: ComparisonRow) -> tuple[Text, ...]:

@@ -7,9 +7,21 @@ from orchestrator.reference.published import (
     METRICS,
     PublishedRow,
     Source,
+    benchmark_protocols,
+    family_of,
     find_row,
     published_rows,
     reference_lines,
 )
 
-__all__ = ["GENERATED", "METRICS", "PublishedRow", "Source", "find_row", "published_rows", "reference_lines"]
+__all__ = [
+    "GENERATED",
+    "METRICS",
+    "PublishedRow",
+    "Source",
+    "benchmark_protocols",
+    "family_of",
+    "find_row",
+    "published_rows",
+    "reference_lines",
+]

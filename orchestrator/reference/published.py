@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.config import list_protocols
 from orchestrator.errors import unknown
 
 TABLE = resources.files("orchestrator") / "reference" / "hs3bench.yaml"
@@ -41,6 +42,8 @@ class PublishedRow:
     """DATASET/METHOD/INPUT, with /SUFFIX for other sources than the paper's own table."""
     dataset: str
     """The tool's name of the data set, its split included; "mean" for a mean over all three."""
+    family: str
+    """The data set whatever its split."""
     dataset_title: str
     method: str
     input: str
@@ -81,6 +84,16 @@ def reference_lines(dataset: str, protocol: str) -> list[PublishedRow]:
     return [row for row in published_rows() if (row.dataset, row.source.protocol) == (dataset, protocol)]
 
 
+def benchmark_protocols() -> frozenset[str]:
+    """The packaged protocols under which something was published."""
+    return frozenset(row.source.protocol for row in published_rows()) & set(list_protocols())
+
+
+def family_of(dataset: str) -> str:
+    """The data set whatever its split; a data set on which nothing was published is its own family."""
+    return next((row.family for row in published_rows() if row.dataset == dataset), dataset)
+
+
 @functools.cache
 def published_rows() -> tuple[PublishedRow, ...]:
     """Every published row, in the order of the file."""
@@ -98,6 +111,7 @@ def _row(table: Mapping[str, Any], source_name: str, given: Mapping[str, Any]) -
     return PublishedRow(
         name="/".join(parts),
         dataset=dataset.get("data", given["dataset"]) if source["protocol"] == "hs3-2024" else given["dataset"],
+        family=given["dataset"],
         dataset_title=dataset["title"],
         method=method["title"],
         input=shown["title"],

@@ -254,7 +254,7 @@ def _printed(rows: list[ComparisonRow], width: int = 130) -> str:
     console = Console(width=width, record=True, file=None, force_terminal=False)
     with console.capture() as capture:
         console.print(comparison_table(rows))
-        console.print(comparison_notes(rows))
+        console.print(comparison_notes(notes(rows)))
     return capture.get()
 
 
