@@ -158,10 +158,10 @@ def fill(model: nn.Module, checkpoint: Checkpoint, spec: WeightsSpec, *, source:
             f"weights {spec.name!r} of {source} do not fit the model: {found.problems}; fetch the published file"
         )
     model.load_state_dict({**expected, **{new: checkpoint.tensors[old] for new, old in found.arriving.items()}})
-    return report(model, checkpoint, spec, found, source=source)
+    return count(model, checkpoint, spec, found, source=source)
 
 
-def report(model: nn.Module, checkpoint: Checkpoint, spec: WeightsSpec, found: Fit, *, source: str) -> CheckReport:
+def count(model: nn.Module, checkpoint: Checkpoint, spec: WeightsSpec, found: Fit, *, source: str) -> CheckReport:
     """What arrived in the model, counted; the model may be on torch's meta device."""
     in_file = spec.parameters or sum(
         tensor.numel() for key, tensor in checkpoint.tensors.items() if not key.endswith(_COUNTED_OUT)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from strategies.backbones._converted import content_sha256, header_of
 from strategies.backbones._spec import WeightsSpec
-from strategies.backbones._specs import get_spec
+from strategies.backbones._specs import all_specs, get_spec
 from strategies.backbones._synthetic import identity_in
 
 RECORD = ".sha256"
@@ -178,7 +178,10 @@ def _places(spec: WeightsSpec, data_root: Path | None, cache: Path) -> tuple[Pat
         folders = (package.submodule_search_locations or []) if package else []
         return tuple(Path(folder) / spec.file for folder in folders)
     roots = [] if data_root is None else [data_root / spec.file]
-    return (*roots, cache_path(spec.name, cache), converted_path(spec.name, cache))
+    # two datasheets can name one file, of which their models take different parts
+    twins = [other.name for other in all_specs().values() if other.file == spec.file and other.name != spec.name]
+    own = (cache_path(spec.name, cache), converted_path(spec.name, cache))
+    return (*roots, *own, *(cache_path(name, cache) for name in twins))
 
 
 def _record_of(path: Path) -> Path:

@@ -20,25 +20,26 @@ from orchestrator.cli import hsfm_sweep, main
 Run = Callable[..., tuple[int, str, str]]
 
 FLAGS = {
-    "run": "--data-root --debug --grid --out --plugin --tracking-uri OVERRIDES",
-    "plan": "--all --data-root --debug --grid --json --out --plugin --tracking-uri OVERRIDES",
-    "status": "--all --cell --data-root --debug --grid --json --log-lines --out --plugin --state --tracking-uri "
-    "--watch OVERRIDES",
-    "retry": "--cell --data-root --debug --grid --out --plugin --tracking-uri OVERRIDES",
-    "report": "--data-root --debug --grid --metric --out --plugin --to --tracking-uri OVERRIDES",
-    "reconcile": "--data-root --debug --grid --json --out --plugin --take-over --tracking-uri OVERRIDES",
-    "gc": "--apply --cache --data-root --debug --grid --json --log-days --logs --models --out --plugin --tracking-uri "
-    "--unknown OVERRIDES",
-    "doctor": "--data-root --debug --deep --grid --json --out --plugin --tracking-uri OVERRIDES",
-    "rescore": "--by-class --by-unit --data-root --debug --grid --json --metric --metric-file --out --plugin "
-    "--tracking-uri --write OVERRIDES",
+    "run": "--accept-license --data-root --debug --grid --out --plugin --tracking-uri OVERRIDES",
+    "plan": "--accept-license --all --data-root --debug --grid --json --out --plugin --tracking-uri OVERRIDES",
+    "status": "--accept-license --all --cell --data-root --debug --grid --json --log-lines --out --plugin --state "
+    "--tracking-uri --watch OVERRIDES",
+    "retry": "--accept-license --cell --data-root --debug --grid --out --plugin --tracking-uri OVERRIDES",
+    "report": "--accept-license --data-root --debug --grid --metric --out --plugin --to --tracking-uri OVERRIDES",
+    "reconcile": "--accept-license --data-root --debug --grid --json --out --plugin --take-over --tracking-uri "
+    "OVERRIDES",
+    "gc": "--accept-license --apply --cache --data-root --debug --failed --grid --json --log-days --logs --models --out "
+    "--plugin --tracking-uri --unknown OVERRIDES",
+    "doctor": "--accept-license --data-root --debug --deep --grid --json --out --plugin --tracking-uri OVERRIDES",
+    "rescore": "--accept-license --by-class --by-unit --data-root --debug --grid --json --metric --metric-file --out "
+    "--plugin --tracking-uri --write OVERRIDES",
     "reproduce": "--data-root --debug --epochs --json --list --out --plan --tracking-uri OVERRIDES ROW",
     "verify": "--data-root --debug --epochs --json --out --tracking-uri BENCHMARK",
-    "predict": "--band-axis --data-root --dataset --debug --grid --ignore-wavelengths --json --model --out --overwrite "
-    "--plugin --scale --to --tracking-uri --variable CUBES",
-    "export": "--data-root --dataset --debug --grid --json --model --no-onnx --out --overwrite --plugin --to "
-    "--tracking-uri OVERRIDES",
-    "ui": "--data-root --debug --grid --out --plugin --port --tracking-uri OVERRIDES",
+    "predict": "--band-axis --data-root --dataset --debug --grid --ignore-wavelengths --json --model --out "
+    "--overwrite --plugin --scale --to --tracking-uri --variable CUBES",
+    "export": "--accept-license --data-root --dataset --debug --grid --json --model --no-onnx --out --overwrite "
+    "--plugin --to --tracking-uri OVERRIDES",
+    "ui": "--accept-license --data-root --debug --grid --out --plugin --port --tracking-uri OVERRIDES",
     "data list": "--data-root --debug --json",
     "data info": "--data-root --debug --json NAME",
     "data fetch": "--data-root --debug NAMES",
@@ -49,8 +50,10 @@ FLAGS = {
     "data imitate": "--debug --images --seed --to --true-size NAMES",
     "weights list": "--data-root --debug --json",
     "weights info": "--data-root --debug --json NAME",
-    "weights fetch": "--data-root --debug NAMES",
-    "weights check": "--data-root --debug NAME",
+    "weights fetch": "--accept-license --data-root --debug --from NAMES",
+    "weights check": "--as --data-root --debug --json FILE SUBJECT",
+    "weights convert": "--debug FILE NAME TARGET",
+    "weights imitate": "--debug --to NAMES",
     "strategy list": "--debug --json --plugin",
     "strategy info": "--debug --json --plugin NAME",
     "strategy init": "--debug --family --kind --to NAME",
