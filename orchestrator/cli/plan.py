@@ -15,6 +15,7 @@ from orchestrator.cli.options import json_option, sweep_options, sweep_request
 from orchestrator.cli.printing import console, duration, print_json, styled, table
 from orchestrator.cli.same_command import same_sweep
 from orchestrator.errors import FeasibilityError
+from orchestrator.plan.display import shared_lines
 from orchestrator.plan.export import plan_to_data
 from orchestrator.plan.planned import CELL_STATES, Plan, PlannedCell
 
@@ -131,6 +132,8 @@ def _print_totals(made: Plan, out: Console) -> None:
         f"runs {made.runs_done}/{made.runs_total}; device time {duration(made.device_s)}, "
         f"{duration(made.device_left_s)} of it left; disk at most {made.disk_gib:.1f} GiB"
     )
+    for line in shared_lines(made):
+        out.print(line)
     out.print(made.feasibility)
     if made.expected_use is not None:
         out.print(

@@ -175,7 +175,8 @@ def half_precision(features: Tensor) -> np.ndarray:
         DataError: a value that half precision cannot hold.
     """
     values = features.detach().float().cpu().numpy()
-    made: np.ndarray = values.astype(np.float16)
+    with np.errstate(over="ignore"):
+        made: np.ndarray = values.astype(np.float16)
     if not np.isfinite(made).all():
         raise DataError(
             f"features of up to {np.abs(values).max():g} do not fit half precision (65504); set "

@@ -68,6 +68,23 @@ def _cells(planned: PlannedCell) -> Sequence[str]:
     )
 
 
+def shared_lines(plan: Plan) -> list[str]:
+    """The stages that cells share, in words: how many, how long, and how much disk their features take."""
+    lines = []
+    for stage, what in (("pretrain", "own pretraining"), ("features", "extraction of frozen features")):
+        found = [one for one in plan.shared if one.stage == stage]
+        if not found:
+            continue
+        left = [one for one in found if one.state != "done"]
+        text = f"{len(found)} x {what}, shared by cells: {len(found) - len(left)} done"
+        if left:
+            text += f", ~{duration(sum(one.device_left_s for one in left))} left"
+        if stage == "features":
+            text += f"; features take at most {sum(one.disk_gib for one in found):.2f} GiB (half precision)"
+        lines.append(text)
+    return lines
+
+
 def _summary(plan: Plan) -> list[str]:
     counts = ", ".join(f"{plan.count(state)} {state}" for state in CELL_STATES if plan.count(state))
     lines = [
@@ -75,6 +92,7 @@ def _summary(plan: Plan) -> list[str]:
         f"{duration(plan.device_s)}, {duration(plan.device_left_s)} of it left; disk at most {plan.disk_gib:.1f} GiB",
         plan.feasibility,
     ]
+    lines += shared_lines(plan)
     if plan.wall_left_s:
         lines.append(f"about {duration(plan.wall_left_s)} to go on {plan.groups} group{'s' * (plan.groups != 1)}")
     remedies = Counter(c.remedy for c in plan.cells if c.remedy and c.state in ("blocked", "failed"))

@@ -15,6 +15,7 @@ def plan_to_data(plan: Plan) -> dict[str, Any]:
         "schema": SCHEMA,
         "name": plan.name,
         "cells": [cell_to_data(cell) for cell in plan.cells],
+        "stages": [stage_to_data(stage) for stage in plan.shared],
         "totals": {
             "cells": len(plan.cells),
             **{state: plan.count(state) for state in CELL_STATES},
@@ -29,6 +30,20 @@ def plan_to_data(plan: Plan) -> dict[str, Any]:
         "feasibility": plan.feasibility,
         "groups": plan.groups,
         "expected_use": plan.expected_use,
+    }
+
+
+def stage_to_data(planned: PlannedCell) -> dict[str, Any]:
+    """One stage that cells share as JSON can hold it."""
+    return {
+        "stage": planned.stage,
+        "name": str(planned.cell),
+        "key": planned.template.key if planned.template else None,
+        "datasets": planned.cell.dataset,
+        "state": planned.state,
+        "device_s": planned.device_s,
+        "device_left_s": planned.device_left_s,
+        "disk_gib": planned.disk_gib,
     }
 
 
