@@ -24,6 +24,8 @@ from strategies._base import (
 if TYPE_CHECKING:
     from torch import nn
 
+    from strategies._dense_heads import PaddedModel
+
 WHOLE_IMAGE_PX = 4097
 """Receptive field of a model in which every pixel sees the whole input: more than any input has."""
 
@@ -132,6 +134,14 @@ class FoundationModel(Strategy):
         """The parts after weights were loaded, for models whose loaded weights are made over for the bands."""
         return parts
 
+    def assembled(self, parts: Parts, head: nn.Module) -> PaddedModel:
+        """The parts and a head as one model, before a regime is applied."""
+        from strategies._dense_heads import PaddedModel
+
+        return PaddedModel(
+            stem=parts.stem, backbone=parts.backbone, head=head, multiple_px=parts.multiple_px, enlarge=self.enlarge
+        )
+
     def build(
         self,
         *,
@@ -142,11 +152,12 @@ class FoundationModel(Strategy):
         weights_path: str | None = None,
     ) -> nn.Module:
         """See `Strategy.build`."""
-        from strategies._dense_heads import PaddedModel, make_head
+        from strategies._dense_heads import make_head
         from strategies.adaptation import adapt_blocks
-        from strategies.backbones._weights import fill_pretrained
+        from strategies.backbones._weights import fill_pretrained, refuse_without_file
 
         check_bands(self, num_bands, wavelengths_nm)
+        refuse_without_file(self.weights_name(), self.init, weights_path)
         parts = self.make_parts(num_bands, wavelengths_nm)
         fill_pretrained(self.filled(parts), self.weights_name(), self.init, weights_path)
         parts = self.finished(parts, num_bands, wavelengths_nm)
@@ -155,13 +166,7 @@ class FoundationModel(Strategy):
                 f"stem_blocks {self.stem_blocks}: the backbone has {len(parts.first_blocks)} blocks that can be named; "
                 "allowed: at most as many; set stem_blocks"
             )
-        model = PaddedModel(
-            stem=parts.stem,
-            backbone=parts.backbone,
-            head=make_head(self.head, parts.channels, num_classes, dropout=self.dropout),
-            multiple_px=parts.multiple_px,
-            enlarge=self.enlarge,
-        )
+        model = self.assembled(parts, make_head(self.head, parts.channels, num_classes, dropout=self.dropout))
         first = parts.first_blocks[: self.stem_blocks]
         return adapt_blocks(model, self.regime, rank=self.lora_rank, targets=self.lora_targets, first_blocks=first)
 

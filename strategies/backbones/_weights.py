@@ -33,11 +33,20 @@ def fill_pretrained(model: nn.Module, name: str, init: str, weights_path: str | 
         StrategyError: no file was given, or it does not fit, or it is synthetic where the published one is due, or
             the other way round.
     """
-    if init == "random":
+    refuse_without_file(name, init, weights_path)
+    if init == "random" or weights_path is None:
         return
-    if weights_path is None:
-        raise StrategyError(f"init {init!r} needs the weights {name!r}; give weights_path or set init to random")
     load_state_dict(weights_path, model, get_spec(name), is_synthetic=init == "synthetic")
+
+
+def refuse_without_file(name: str, init: str, weights_path: str | None) -> None:
+    """Ask for a file before a large model is made in vain.
+
+    Raises:
+        StrategyError: no file was given for an initialisation that needs one.
+    """
+    if init != "random" and weights_path is None:
+        raise StrategyError(f"init {init!r} needs the weights {name!r}; give weights_path or set init to random")
 
 
 def check(name: str, path: str | Path) -> CheckReport:
