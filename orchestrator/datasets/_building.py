@@ -60,9 +60,13 @@ def write_images(
         made.append(found)
         if progress:
             progress(f"writing {source.name}", index + 1, len(reading.images))
-    for record in building.glob("image_*.json"):
-        record.unlink()
     return made, labels_HW
+
+
+def forget_records(folder: Path) -> None:
+    """Remove what an interrupted start would go on with; only once the store is whole and in its place."""
+    for record in folder.glob("image_*.json"):
+        record.unlink(missing_ok=True)
 
 
 def _read(definition: Definition, source: ImageSource) -> Any:

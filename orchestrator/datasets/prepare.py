@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import shutil
 import tempfile
 import time
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from orchestrator.datasets._base import Definition, FoldPlan, ImageSource, Progress, RawImage, Reading, Survey
 from orchestrator.datasets._blocks import BlockLayout, deal_blocks, default_rule
-from orchestrator.datasets._building import Made, digest_of, to_disk, write_images
+from orchestrator.datasets._building import Made, digest_of, forget_records, to_disk, write_images
 from orchestrator.datasets._checks import check_files
 from orchestrator.datasets._folds import balanced_folds
 from orchestrator.datasets._manifest import prepared_folder, read_manifest
@@ -31,6 +32,8 @@ from orchestrator.plan.facts import DatasetFacts
 CHECKED_UP_TO_BYTES = 4 * 2**30
 """Stores up to this size are read once at a start, to find what a disk has changed."""
 ABANDONED_AFTER_S = 24 * 3600
+_RESUMABLE = re.compile(r"\.building-.+-[0-9a-f]{16}")
+"""The folder of a large set, named as its store: the next start goes on in it, however long ago it was left."""
 LOGGER = logging.getLogger(__name__)
 
 
@@ -132,6 +135,7 @@ def _build(found: Survey, name: str, target: Path, progress: Progress | None) ->
         if target.exists():
             shutil.rmtree(target)
         building.rename(target)
+        forget_records(target)
         _changed.cache_clear()
     except BaseException:
         # What is written of a large set is not thrown away: the next start goes on with the images that are missing.
@@ -234,7 +238,7 @@ def _check_set(facts: DatasetFacts, made: Sequence[Made]) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """What killed processes left behind."""
+    """What killed processes left behind and nobody goes on with; `gc --cache` removes the rest."""
     for left in folder.glob(".building-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_AFTER_S:
+        if not _RESUMABLE.fullmatch(left.name) and time.time() - left.stat().st_mtime > ABANDONED_AFTER_S:
             shutil.rmtree(left, ignore_errors=True)

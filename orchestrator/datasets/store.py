@@ -185,7 +185,8 @@ def _map_image(folder: Path, entry: Mapping[str, Any], bands: int) -> PreparedIm
         batch = pa.ipc.open_file(pa.memory_map(str(file), "r")).get_batch(0)
     except (pa.ArrowInvalid, OSError) as error:
         raise PreparedDataError(
-            f"prepared file {file} is damaged or cannot be read ({error}); delete {folder} and run: hsfm-sweep data prepare"
+            f"prepared file {file} is damaged or cannot be read ({error}); delete {folder} and run: "
+            "hsfm-sweep data prepare"
         ) from error
     shape = (entry["height"], entry["width"])
     # The views keep the map alive: NumPy holds the Arrow buffer, the buffer holds the file's map.

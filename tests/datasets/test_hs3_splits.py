@@ -267,6 +267,41 @@ def test_an_interrupted_preparation_goes_on_with_what_is_missing(
     assert not list(store.path.glob("*.json.tmp")) + list(store.path.glob("image_*.json"))
 
 
+@pytest.mark.parametrize("broken_off", ["at the last image", "at the rename"])
+def test_what_was_prepared_is_kept_however_long_ago_and_however_late_it_was_broken_off(
+    broken_off: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locations = generated(tmp_path, "hsi_drive", images=6)
+    read, rename = _building._read, Path.rename
+    seen: list[str] = []
+
+    def reading(definition: object, source: object) -> object:
+        if len(seen) == 5 and broken_off == "at the last image":
+            raise KeyboardInterrupt
+        seen.append(source.name)  # type: ignore[attr-defined]
+        return read(definition, source)  # type: ignore[arg-type]
+
+    def renaming(self: Path, target: Path) -> Path:
+        if self.name.startswith(".building-"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(_building, "_read", reading)
+    monkeypatch.setattr(Path, "rename", renaming)
+    with pytest.raises(KeyboardInterrupt):
+        prepare("hsi_drive", locations)
+    monkeypatch.setattr(Path, "rename", rename)
+    (building,) = locations.prepared.glob(".building-*")
+    os.utime(building, (1, 1))
+    first = set(seen)
+    seen.clear()
+    broken_off = "never"
+    store = prepared("hsi_drive", locations)
+    assert not first & set(seen)
+    assert len(first | set(seen)) == len(store.images) == 6
+    assert not list(store.path.glob("image_*.json"))
+
+
 # --- getting the data -------------------------------------------------------------------------------------------------
 
 
