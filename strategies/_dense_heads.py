@@ -40,6 +40,10 @@ class PaddedModel(AdaptableModel):
             ]
         if self.enlarge > 1:
             x_BCHW = resize(x_BCHW, (x_BCHW.shape[-2] * self.enlarge, x_BCHW.shape[-1] * self.enlarge))
+        return self.maps(x_BCHW)
+
+    def maps(self, x_BCHW: Tensor) -> Any:
+        """Feature maps of an input that the backbone can take."""
         return super().features(x_BCHW)
 
     def logits(self, features: Any, size_px: tuple[int, int]) -> Tensor:

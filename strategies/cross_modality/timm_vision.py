@@ -15,18 +15,34 @@ from strategies._foundation import FoundationModel, Parts
 from strategies._levels import map_sides
 from strategies._responses import rgb_responses
 from strategies._rgb import choose_rgb
+from strategies.backbones._specs import TIMM
 
 DEFAULT = "vit_small_patch14_reg4_dinov2.lvd142m"
 WITHOUT_WEIGHTS = ("pseudo_rgb", "pca3")
 """Inputs whose layer has nothing to train."""
 
 
+def check_model_name(model: object) -> None:
+    """Refuse what cannot be a name of timm's.
+
+    Raises:
+        StrategyError: with a name that can be given.
+    """
+    if not isinstance(model, str) or not re.fullmatch(r"\w[\w.\-]*", model):
+        raise StrategyError(f"model {model!r} is no name of timm's; allowed: such as {DEFAULT}; set model")
+
+
+def weights_of(model: str) -> str:
+    """Name of a timm model's weights in the registry."""
+    return TIMM + model
+
+
 def _pretraining(model: str) -> Pretraining:
-    from strategies.backbones._specs.timm_vision import PREFIX, source_of
+    from strategies.backbones._specs.timm_vision import source_of
 
     source = source_of(model)
     return Pretraining(
-        weights=PREFIX + model,
+        weights=weights_of(model),
         modality="rgb",
         domain="remote" if source.tag == "sat493m" else "natural_images",
         datasets=source.datasets,
@@ -77,8 +93,7 @@ class TimmVision(FoundationModel):
 
     def __post_init__(self) -> None:
         # first: what the model was pretrained on is read from its name
-        if not isinstance(self.model, str) or not re.fullmatch(r"\w[\w.\-]*", self.model):
-            raise StrategyError(f"model {self.model!r} is no name of timm's; allowed: such as {DEFAULT}; set model")
+        check_model_name(self.model)
         super().__post_init__()
         if self.regime == "stem" and self.input in WITHOUT_WEIGHTS and not self.stem_blocks:
             raise StrategyError(
@@ -89,7 +104,7 @@ class TimmVision(FoundationModel):
             raise StrategyError(f"rgb_bands {self.rgb_bands!r} is for input pseudo_rgb; set it or leave rgb_bands out")
 
     def weights_name(self) -> str:
-        return _pretraining(self.model).weights
+        return weights_of(self.model)
 
     def check_sensor(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> None:
         """Bands to choose and wavelengths to weigh by must be there; see `Strategy.check_sensor`."""

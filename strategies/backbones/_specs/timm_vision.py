@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from strategies._checks import StrategyError
 from strategies.backbones._spec import NOT_STATED, WeightsSpec
+from strategies.backbones._specs import TIMM
 
-PREFIX = "timm:"
-"""Weights of timm's models are called by it and the model's name."""
 CONSENT = {"dinov3-license": "dinov3", "dinov3": "dinov3"}
 """Licences, as timm states them, that have to be agreed to, and the names to give to `--accept-license`."""
 
@@ -127,7 +126,7 @@ def _spec(listed: Listed, repository: str) -> WeightsSpec:
     source = source_of(listed.model)
     consent = CONSENT.get(listed.licence.lower(), "")
     return WeightsSpec(
-        name=PREFIX + listed.model,
+        name=TIMM + listed.model,
         title=listed.title,
         file=f"timm/{listed.model}/model.safetensors",
         huggingface=(repository, "model.safetensors", "main"),
@@ -162,7 +161,7 @@ def timm_spec(name: str) -> WeightsSpec:
     for spec in SPECS:
         if spec.name == name:
             return spec
-    model = name.removeprefix(PREFIX)
+    model = name.removeprefix(TIMM)
     listed, config = _asked(model)
     if not config.get("hf_hub_id") or config.get("hf_hub_filename") or config.get("custom_load") == "hf":
         raise StrategyError(
