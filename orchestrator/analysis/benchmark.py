@@ -52,7 +52,8 @@ def main_table(rows: Sequence[ComparisonRow]) -> list[dict[str, Any]]:
     """One line a data set and label budget: the best of each transfer by validation, gains, and the share closed."""
     groups: dict[tuple[str, str], list[ComparisonRow]] = {}
     for row in rows:
-        groups.setdefault(row.group, []).append(row)
+        if row.init != "synthetic":
+            groups.setdefault(row.group, []).append(row)
     return [_main_line(dataset, budget, members) for (dataset, budget), members in groups.items()]
 
 

@@ -80,7 +80,8 @@ def chosen(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     """The best of each data set and budget by validation; none where a cell that can run is not complete."""
     groups: dict[tuple[str, str], list[ComparisonRow]] = {}
     for row in rows:
-        if row.labels != "derived" and row.state != "blocked":
+        # synthetic weights prove the loading path: what they score says nothing, so they are never the best
+        if row.labels != "derived" and row.state != "blocked" and row.init != "synthetic":
             groups.setdefault(row.group, []).append(row)
     best = []
     for members in groups.values():

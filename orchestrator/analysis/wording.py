@@ -9,6 +9,7 @@ from orchestrator.analysis.contrasts import count_contrasts, seeds_needed
 from orchestrator.analysis.rows import ComparisonRow
 
 METRIC_TITLES = {"miou": "mIoU", "oa": "OA", "aa": "AA", "mean_f1": "mean F1", "kappa": "kappa"}
+_INIT_WORDS = {"init=random": "random weights", "init=synthetic": "synthetic weights"}
 FURTHER_TITLES = {"weighted_f1": "weighted F1", "fw_iou": "weighted IoU", "macro_precision": "precision", "mcc": "MCC"}
 
 
@@ -39,6 +40,11 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
     if chosen is not None:
         by = f", by {metric_title(chosen.chosen_by)}" if chosen.chosen_by else ""
         found.append(f"* best of its data set and label budget on validation labels{by}; test scores choose nothing.")
+    if any(row.init == "synthetic" for row in rows):
+        found.append(
+            "Synthetic weights (random numbers in a published file's layout) prove the loading path; the score says "
+            "nothing about the model, and no such cell is chosen or compared."
+        )
     if any(row.split == "random" for row in rows):
         found.append(
             "random split: test pixels lie beside training pixels, so scores are optimistic; kept for comparison "
@@ -71,7 +77,7 @@ def strategy_words(row: ComparisonRow) -> tuple[str, str]:
         if part.startswith("regime="):
             words.append(part.removeprefix("regime="))
         else:
-            words.append("random weights" if part == "init=random" else part)
+            words.append(_INIT_WORDS.get(part, part))
     return title, " · ".join(words)
 
 

@@ -103,11 +103,13 @@ def _best(view: SweepView, records: Mapping[str, CellRecord], dataset: str | Non
         raise ConfigError(
             f"sweep {view.plan.name!r} in {view.folder} has no complete cell to choose the best of: {advice}"
         )
-    scored = {r.cell_id: mean for r in complete if (mean := mean_validation(r)) is not None}
+    real = [r for r in complete if r.tags.get("hsfm.init") != "synthetic"]
+    scored = {r.cell_id: mean for r in real if (mean := mean_validation(r)) is not None}
     if not scored:
         raise ConfigError(
-            "no cell of this sweep has validation scores, so that no best one can be chosen without looking at test "
-            f"labels; allowed: the name of a cell: {'; '.join(cell_name(r) for r in complete)}"
+            "no cell of this sweep has validation scores (synthetic weights do not count), so that no best one can be "
+            "chosen without looking at test labels; allowed: the name of a cell: "
+            f"{'; '.join(cell_name(r) for r in complete)}"
         )
     best = max((r for r in complete if r.cell_id in scored), key=lambda r: scored[r.cell_id])
     metric = view.plan.search.metric
