@@ -14,6 +14,7 @@ from orchestrator.datasets._sides import Sides
 from orchestrator.datasets._streams import shuffled, stream
 from orchestrator.datasets.store import PreparedDataset
 from orchestrator.plan.cells import LabelBudget
+from orchestrator.plan.epochs import share_of_images
 
 
 def held_out(count: int) -> NDArray[np.bool_]:
@@ -81,7 +82,7 @@ class Drawing:
         round(fraction x N) are taken. Larger fractions hold the images of smaller ones.
         """
         images = sorted(np.unique(self.unit[self.side == side]).tolist(), key=lambda unit: self.unit_names[unit])
-        count = max(1, round(fraction * len(images)))
+        count = share_of_images(fraction, len(images))
         order = [images[index] for index in permutation(len(images), self.seed)]
         pixels = self.side_pixels(side)
         return pixels[np.isin(self.unit[pixels], order[:count])]

@@ -118,6 +118,7 @@ def _facts(
         task="scene" if scene else "images",
         image_size_px=_size(where, given["image_size_px"]),
         num_images=len(images),
+        train_images=len(folds[0].train) if folds else 0,
         split=_split(where, given, scene),
         folds=_fold_count(where, given, images, folds),
         files=tuple(SourceFile(path=path) for path in dict.fromkeys(p for image in images for p in image.paths())),

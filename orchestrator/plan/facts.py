@@ -57,7 +57,7 @@ class DatasetFacts:
     """Height and width of the (largest) image."""
     num_images: int = 1
     train_images: int = 0
-    """Images of the training split; 0 for single scenes."""
+    """Images of the training split; 0 for single scenes, and where folds deal the images."""
     labelled_pixels: int = 0
     split: SplitKind
     """The data set's own split."""

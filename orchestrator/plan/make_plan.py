@@ -12,7 +12,7 @@ from orchestrator.plan import cost
 from orchestrator.plan.cells import Cell
 from orchestrator.plan.choices import instantiate
 from orchestrator.plan.compatibility import incompatibility, override_notes
-from orchestrator.plan.epochs import steps_of_epochs
+from orchestrator.plan.epochs import epochs_problem, steps_of_epochs
 from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.planned import Plan, PlannedCell
@@ -135,6 +135,7 @@ def _plan_cell(
         seeds=planned.seeds,
         is_started=bool(slots),
         incompatible=incompatibility(strategy, status.facts)
+        or epochs_problem(expanded.train, status.facts, strategy)
         or task_mismatch(status.facts, planned.split, cell.label_budget, planned.selection),
         dataset=status,
         weights=weights,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.config import SearchConfig, TrainConfig
@@ -18,9 +19,17 @@ from strategies._base import Distribution, Strategy
 if TYPE_CHECKING:
     from orchestrator.plan.planned import PlannedCell
 
-_DEFAULTS = TrainConfig()
-LATER_SETTINGS = ("epochs", "early_stopping", "schedule", "loss_average", "undefined_output", "feature_cache")
-"""Settings that came later: absent at their default, so that older runs keep their keys."""
+LATER_SETTINGS: Mapping[str, Any] = MappingProxyType(
+    {
+        "epochs": 0,
+        "early_stopping": 0,
+        "schedule": "cosine",
+        "loss_average": "labelled",
+        "undefined_output": False,
+        "feature_cache": True,
+    }
+)
+"""Settings that came later, with the value that their absence means in older keys; never the default of today."""
 SEARCH_SEED = 10_000
 """Search draws other labelled subsets than any final: its seeds start here."""
 
@@ -106,8 +115,8 @@ def resolve_train(strategy: Strategy, train: TrainConfig) -> dict[str, Any]:
     if strategy.kind == "estimator":
         return {"normalisation": normalisation, "normalisation_scope": scope, "world_size": 1, "steps": 1}
     settings = {**asdict(train), "normalisation": normalisation}
-    for name in LATER_SETTINGS:
-        if settings[name] == getattr(_DEFAULTS, name):
+    for name, meant_by_absence in LATER_SETTINGS.items():
+        if settings[name] == meant_by_absence:
             del settings[name]
     pixels = settings.pop("pixel_batch_size")
     if strategy.receptive_field_px == 1 or strategy.window_px:

@@ -15,13 +15,14 @@ IMPLEMENTATION: Mapping[str, int] = MappingProxyType({"sampler": 1, "training": 
 STAGES: Mapping[str, Mapping[str, int]] = MappingProxyType({"pretrain": {"pretrain": 1}, "features": {"features": 1}})
 """Versions of the code of shared stages; in the keys of those stages alone."""
 
-SAMPLERS: Mapping[str, int] = MappingProxyType({"whole_images": 2})
-"""Samplers whose own version is newer than `IMPLEMENTATION["sampler"]`: only label budgets that use them have new keys.
+SAMPLERS: Mapping[str, int] = MappingProxyType({"whole_images": 1})
+"""How often a sampler's own numbers changed, beside `IMPLEMENTATION["sampler"]`: both together are in a key, so that
+a change of one sampler leaves the keys of the others alone, and a change of all of them changes every key.
 
-whole_images 2: the prefix of a seeded permutation over sorted names, as HS3-Bench draws it.
+whole_images 1: the prefix of a seeded permutation over sorted names, as HS3-Bench draws it.
 """
 
 
 def implementation_of(sampler: str) -> dict[str, int]:
     """`IMPLEMENTATION` for runs whose labels this sampler draws."""
-    return {**IMPLEMENTATION, "sampler": SAMPLERS.get(sampler, IMPLEMENTATION["sampler"])}
+    return {**IMPLEMENTATION, "sampler": IMPLEMENTATION["sampler"] + SAMPLERS.get(sampler, 0)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import pytest
 from orchestrator.config import GridConfig, TrainConfig, list_protocols, load_grid
 from orchestrator.datasets.registry import get_facts
 from orchestrator.errors import ConfigError
+from orchestrator.plan import versions
 from orchestrator.plan.cells import LabelBudget
 from orchestrator.plan.choices import instantiate, parse_entry
-from orchestrator.plan.epochs import steps_of_epochs
+from orchestrator.plan.epochs import steps_of_epochs, training_images
 from orchestrator.plan.facts import DatasetFacts, DatasetStatus
 from orchestrator.plan.make_plan import make_plan
 from orchestrator.plan.planned import Plan
@@ -76,9 +78,15 @@ def test_epochs_become_steps_of_the_images_that_a_budget_holds(strategy: str, bu
     assert (made.steps, made.evaluations, made.epochs) == (steps, 3, 0)
 
 
-def test_epochs_of_a_single_scene_are_refused() -> None:
-    with pytest.raises(ConfigError, match="indian_pines has no training images"):
-        plan_of(a_grid(train=TrainConfig(epochs=2)))
+def test_a_single_scene_cannot_be_trained_in_epochs_and_no_other_cell_suffers() -> None:
+    cells = plan_of(a_grid(strategies=["in_domain/unet", "in_domain/svm_rbf"], train=TrainConfig(epochs=2))).cells
+    assert [cell.state for cell in cells] == ["blocked", "missing"]
+    assert "indian_pines has no training images" in cells[0].reason
+
+
+@pytest.mark.parametrize(("name", "images"), [("hyko2", 81), ("salami", 3), ("enmap_potsdam", 9), ("indian_pines", 0)])
+def test_training_images_are_those_of_the_split_or_of_an_average_fold(name: str, images: int) -> None:
+    assert training_images(get_facts(name)) == images
 
 
 def test_finals_begin_with_the_first_seed() -> None:
@@ -113,3 +121,16 @@ def test_settings_that_came_later_leave_the_keys_of_older_runs_alone() -> None:
 def test_the_cost_of_whole_images_follows_their_pixels() -> None:
     patches, whole = (plan_of(a_grid(train=TrainConfig(patch_size=side))).device_s for side in (64, 0))
     assert whole == pytest.approx(patches * 145 * 145 / 64**2)
+
+
+def test_what_absence_means_in_older_keys_is_no_default_of_today(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainConfig, "__init__", functools.partialmethod(TrainConfig.__init__, schedule="constant"))
+    assert resolve_train(instantiate(parse_entry("in_domain/unet")[0]), TrainConfig())["schedule"] == "constant"
+
+
+def test_a_new_version_of_all_samplers_changes_the_keys_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: versions.implementation_of(name)["sampler"] for name in ("whole_images", "k_shot")}
+    monkeypatch.setattr(versions, "IMPLEMENTATION", {**versions.IMPLEMENTATION, "sampler": 2})
+    after = {name: versions.implementation_of(name)["sampler"] for name in before}
+    assert before == {"whole_images": 2, "k_shot": 1}
+    assert after == {"whole_images": 3, "k_shot": 2}
