@@ -29,8 +29,8 @@ from strategies.cross_domain.hypersl import HyperSL
 
 MANIFEST = "hypersl_small.json"
 SOURCE = (
-    "card of HyperSL in the project's reference: names and shapes of kkweil/HyperSL's SpectralSharedEncoder at width "
-    "256, 8 encoder and 4 decoder layers; `model` entry, every key below `module.`; no file was opened"
+    "public source code: names and shapes of kkweil/HyperSL's SpectralSharedEncoder at width "
+    "256, 8 encoder and 4 decoder layers; `model` entry, every key below `module.`; no checkpoint was opened"
 )
 HYKO2_NM = np.linspace(468, 643, 15)
 

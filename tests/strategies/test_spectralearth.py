@@ -24,10 +24,7 @@ from strategies.backbones._weights import get_spec
 from strategies.backbones.enmap_grid import ENMAP_202_NM, covered_samples, interpolation_weights
 from strategies.cross_domain.spectralearth import SpectralEarth
 
-SOURCE = (
-    "card of SpectralEarth in the project's reference: names and shapes of AABNassim/spectral_earth's SpecViT; no file "
-    "was opened"
-)
+SOURCE = "public source code: names and shapes of AABNassim/spectral_earth's SpecViT; no checkpoint was opened"
 ASSUMED = {
     "plain": "that files of this objective hold the network under its own names, without a head",
     "wrapped": (
