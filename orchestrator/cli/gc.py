@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -30,25 +31,24 @@ Examples:
 @click.option(
     "--unknown", is_flag=True, help="Also run folders that no ledger here knows (the storage may be shared!)."
 )
+@click.option("--failed", is_flag=True, help="Also checkpoints of failed runs, which a retry would go on from.")
 @click.option("--cache", is_flag=True, help="Also prepared data of other versions and broken-off work in the cache.")
 @click.option("--logs", is_flag=True, help="Also old logs of superseded runs, and old events that MLflow refused.")
 @click.option(
     "--log-days", type=click.IntRange(0), default=30, show_default=True, help="Age in days from which a log is old."
 )
 @json_option
-def gc(
-    apply: bool, models: bool, unknown: bool, cache: bool, logs: bool, log_days: int, as_json: bool, **options: Any
-) -> int:
+def gc(apply: bool, as_json: bool, **options: Any) -> int:
     """List what nothing needs any more, with size and reason, and what is kept and why; --apply deletes it.
 
     The best final of a cell is never deleted, nor one that an unfinished cell could still choose, nor a checkpoint
     that a run goes on from. Refuses to delete while a driver holds the sweep.
     """
-    request = sweep_request(**options)
     from orchestrator.upkeep.collecting import collect
     from orchestrator.upkeep.leftovers import Wanted
 
-    wanted = Wanted(models=models, unknown=unknown, cache=cache, logs=logs, log_days=log_days)
+    wanted = Wanted(**{field.name: options.pop(field.name) for field in fields(Wanted)})
+    request = sweep_request(**options)
     found = collect(request.grid, request.locations, request.sweep_root, request.tracking_uri, wanted, apply=apply)
     if as_json:
         print_json(found.to_data())

@@ -29,8 +29,8 @@ from orchestrator.cli.strategy import strategy
 from orchestrator.cli.ui import ui
 from orchestrator.cli.verify import verify
 from orchestrator.cli.weights import weights
+from orchestrator.config.secrets import mask_secrets
 from orchestrator.errors import ClusterLostError, ConfigError, SweepError, unknown
-from orchestrator.upkeep.secrets import mask_secrets
 from strategies._base import StrategyError
 
 INTERRUPTED = 130

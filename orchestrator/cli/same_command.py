@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.cli.options import DEFAULT_OUT
+from orchestrator.config.secrets import mask_secrets
 
 
 def same_sweep(verb: str, options: Mapping[str, Any], *more: str) -> str:
@@ -29,7 +30,7 @@ def sweep_words(options: Mapping[str, Any]) -> tuple[str, ...]:
         words += ["--data-root", str(options["data_root"])]
     if uri := options.get("tracking_uri"):
         # a password that was typed is not printed again
-        words += ["--tracking-uri", "URI" if "@" in str(uri) else str(uri)]
+        words += ["--tracking-uri", str(uri) if mask_secrets(str(uri)) == str(uri) else "URI"]
     for name in options.get("accepted", ()):
         words += ["--accept-license", str(name)]
     for plugin in options.get("plugins", ()):

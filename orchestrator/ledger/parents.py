@@ -12,12 +12,9 @@ from pathlib import Path
 
 from orchestrator.errors import LedgerError
 from orchestrator.ledger.limits import SLOT_PREFIX, slot_from_tag
-from orchestrator.ledger.reading import read_sqlite
+from orchestrator.ledger.reading import read_mlflow_tables
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.ledger.spool import Event
-
-CHECKED_SCHEMAS = frozenset({"dc11669786a5"})
-"""Alembic revisions whose tables `experiments`, `runs` and `tags` mean what the query below takes them to mean."""
 
 _PARENTS = """
 select tags.run_uuid, tags.key, tags.value from tags
@@ -35,15 +32,8 @@ def parents_from_sqlite(database: Path, sweep_name: str) -> list[dict[str, str]]
     Raises:
         LedgerError: the file is damaged, or no SQLite database.
     """
-
-    def ask(connection: sqlite3.Connection) -> list[tuple[str, str, str]] | None:
-        revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
-        if len(revisions) != 1 or not revisions <= CHECKED_SCHEMAS:
-            return None
-        return connection.execute(_PARENTS, (sweep_name,)).fetchall()
-
     try:
-        rows = read_sqlite(database, ask)
+        rows = read_mlflow_tables(database, lambda connection: connection.execute(_PARENTS, (sweep_name,)).fetchall())
     except sqlite3.Error as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
             raise LedgerError(

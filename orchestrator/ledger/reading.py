@@ -11,6 +11,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+CHECKED_SCHEMAS = frozenset({"dc11669786a5"})
+"""Alembic revisions whose tables mean what the ledger's own queries take them to mean."""
 WAIT_S = 20
 _JOURNALS = ("-wal", "-journal")
 
@@ -40,9 +42,24 @@ def read_sqlite(database: Path, ask: Callable[[sqlite3.Connection], T]) -> T:
     return _ask(database, ask, "mode=ro" if may_create else "mode=ro&immutable=1")
 
 
+def read_mlflow_tables(database: Path, ask: Callable[[sqlite3.Connection], T]) -> T | None:
+    """What `ask` answers of an MLflow store whose schema was checked; None for any other: ask MLflow's client.
+
+    Raises:
+        sqlite3.Error: the file is damaged, no database, or locked for long.
+    """
+
+    def ask_if_checked(connection: sqlite3.Connection) -> T | None:
+        revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
+        return ask(connection) if len(revisions) == 1 and revisions <= CHECKED_SCHEMAS else None
+
+    return read_sqlite(database, ask_if_checked)
+
+
 def _ask(database: Path, ask: Callable[[sqlite3.Connection], T], options: str) -> T:
     address = f"{database.resolve().as_uri()}?{options}"
     with closing(sqlite3.connect(address, uri=True, timeout=WAIT_S)) as connection:
+        connection.execute("begin")  # all queries of one answer see one state, whatever a driver writes meanwhile
         return ask(connection)
 
 

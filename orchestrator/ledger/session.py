@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,10 @@ from orchestrator.ledger.lease import Lease
 from orchestrator.ledger.location import StoreLocation
 from orchestrator.ledger.lock import FolderLock
 from orchestrator.ledger.mlflow_store import MlflowStore, StoreAwayError, WriteRefusedError
-from orchestrator.ledger.parents import cell_records, parents_from_sqlite
-from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.reporting import Reporting
 from orchestrator.ledger.run_ids import Target
-from orchestrator.ledger.spool import Spool, SpoolEntry, read_after, read_committed
-from orchestrator.ledger.standstill import stamp_at_rest
+from orchestrator.ledger.spool import Spool, SpoolEntry
+from orchestrator.ledger.sweep_reader import SweepReader
 from orchestrator.ledger.writer import Writer
 
 
@@ -38,7 +36,7 @@ class Driving:
     """What opening had to put right, in words."""
 
 
-class Ledger(Reporting):
+class Ledger(Reporting, SweepReader):
     """A sweep in MLflow. Made by `open_ledger`.
 
     Writing calls return as soon as the event is safe on the local disk; one thread tells MLflow. They raise a
@@ -53,23 +51,11 @@ class Ledger(Reporting):
         store: MlflowStore | None = None,
         driving: Driving | None = None,
     ) -> None:
-        self.location = location
-        self.sweep_name = sweep_name
-        self._store = store
+        SweepReader.__init__(self, location, sweep_name, store)
         self._driving = driving
         self._touched: set[Target] = set()
         self._closed = False
         self._gathered = threading.local()
-
-    @property
-    def tracking_uri(self) -> str:
-        return self.location.tracking_uri
-
-    @property
-    def experiment_id(self) -> str:
-        """MLflow's id of the sweep; "" where nothing was written yet."""
-        store = self.reader()
-        return store.experiment_id if store else ""
 
     @property
     def is_driving(self) -> bool:
@@ -89,42 +75,6 @@ class Ledger(Reporting):
     def waiting(self) -> int:
         """Events that are safe on the local disk and not told to MLflow yet."""
         return self._driving.spool.waiting if self._driving else 0
-
-    def reader(self) -> MlflowStore | None:
-        """MLflow's client, opened when first needed; None where the sweep does not exist."""
-        if self._store is None and (self.location.database is None or self.location.database.exists()):
-            store = MlflowStore(self.location)
-            if store.find_experiment(self.sweep_name):
-                self._store = store
-        return self._store
-
-    def cells(self) -> dict[str, CellRecord]:
-        """All cells by id, what is still in the spool included; reads the cells' runs only.
-
-        Raises:
-            LedgerError: the store does not answer.
-        """
-        # In this order: an event that is told in the meantime is laid over once more, which changes nothing.
-        told = read_committed(self.location.spool_dir)
-        parents = self._parents()
-        return cell_records(parents, read_after(self.location.spool_dir, told))
-
-    def _parents(self) -> list[dict[str, str]]:
-        database = self.location.database
-        if database is not None:
-            found = parents_from_sqlite(database, self.sweep_name) if database.exists() else []
-            if found is not None:
-                return found
-        return self._parents_from_client()
-
-    def _parents_from_client(self) -> list[dict[str, str]]:
-        store = self.reader()
-        if store is None:
-            return []
-        try:
-            return [dict(run.data.tags) for run in store.search("tags.`hsfm.role` = 'cell'")]
-        except (StoreAwayError, WriteRefusedError) as error:
-            raise LedgerError(f"MLflow at {self.tracking_uri} cannot be read: {error}") from error
 
     def _drive(self) -> Driving:
         if self._driving is None:
@@ -179,11 +129,22 @@ class Ledger(Reporting):
         except (TypeError, ValueError) as error:
             if driving.writer.lost is not None:
                 raise driving.writer.lost from error
-            if len(events) > 1:  # the others must not be lost with one that is no JSON
-                for event in events:
-                    self._write_down([event])
+            if len(events) > 1:
+                self._write_down_singly(events)
+                return
             kind, data = events[0]
             raise LedgerError(f"{kind} of {data['id']!r} cannot be written as JSON: {error}") from error
+
+    def _write_down_singly(self, events: list[SpoolEntry]) -> None:
+        """The others must not be lost with one that is no JSON, whether they come before or after it."""
+        problem: LedgerError | None = None
+        for event in events:
+            try:
+                self._write_down([event])
+            except LedgerError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
 
     def reconcile(self) -> list[str]:
         """End runs that an earlier driver left RUNNING; say what was done. Call before starting anything."""
@@ -191,11 +152,6 @@ class Ledger(Reporting):
         self.flush()
         notes, driving.notes = driving.notes, []
         return notes + close_running(self._open_store(), driving, self.cells(), self._touched, ending=False)
-
-    def _open_store(self) -> MlflowStore:
-        if self._store is None:
-            raise LedgerError(f"the sweep {self.sweep_name!r} does not exist in {self.tracking_uri}")
-        return self._store
 
     def flush(self, timeout_s: float = 60.0) -> None:
         """Wait until MLflow has everything.
@@ -221,23 +177,21 @@ class Ledger(Reporting):
         driving = self._driving
         if driving is None or self._closed:
             return
-        try:
-            self.flush(timeout_s)
-            driving.writer.stop(timeout_s)
-            close_running(self._open_store(), driving, self.cells(), set(), ending=True)
-            driving.lease.release()
-        except (StoreAwayError, WriteRefusedError) as error:
-            raise LedgerError(f"MLflow at {self.tracking_uri} went away while the sweep was closed: {error}") from error
-        finally:
-            self._closed = True
-            driving.writer.stop(5.0)
-            driving.spool.close()
-            self._open_store().close()
-            driving.lock.release()
-
-    def stamp_at_rest(self) -> str:
-        """A stamp that changes with every write; "" while anything is at work or was left unfinished."""
-        return stamp_at_rest(self.location, self.sweep_name)
+        with ExitStack() as leaving:  # from the last to the first, each of them whatever becomes of the others
+            leaving.callback(lambda: self._open_store().close())
+            leaving.callback(driving.lock.release)
+            leaving.callback(driving.spool.close)
+            leaving.callback(driving.writer.stop, 5.0)
+            leaving.callback(setattr, self, "_closed", True)
+            try:
+                self.flush(timeout_s)
+                driving.writer.stop(timeout_s)
+                close_running(self._open_store(), driving, self.cells(), set(), ending=True)
+                driving.lease.release()
+            except (StoreAwayError, WriteRefusedError) as error:
+                raise LedgerError(
+                    f"MLflow at {self.tracking_uri} went away while the sweep was closed: {error}"
+                ) from error
 
     def __enter__(self) -> Ledger:
         return self

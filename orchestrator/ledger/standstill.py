@@ -9,8 +9,7 @@ import sqlite3
 from pathlib import Path
 
 from orchestrator.ledger.location import StoreLocation
-from orchestrator.ledger.parents import CHECKED_SCHEMAS
-from orchestrator.ledger.reading import read_sqlite
+from orchestrator.ledger.reading import read_mlflow_tables
 from orchestrator.ledger.spool import read_after, read_committed
 
 _RUNNING = """
@@ -34,12 +33,10 @@ def stamp_at_rest(location: StoreLocation, sweep_name: str) -> str:
     before = _sizes_and_times(database)
 
     def is_at_rest(connection: sqlite3.Connection) -> bool:
-        revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
-        is_known = len(revisions) == 1 and revisions <= CHECKED_SCHEMAS
-        return is_known and not connection.execute(_RUNNING, (sweep_name,)).fetchone()[0]
+        return not connection.execute(_RUNNING, (sweep_name,)).fetchone()[0]
 
     try:
-        return before if read_sqlite(database, is_at_rest) else ""
+        return before if read_mlflow_tables(database, is_at_rest) else ""
     except sqlite3.Error:
         return ""
 

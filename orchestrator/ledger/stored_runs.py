@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.ledger.parents import CHECKED_SCHEMAS
-from orchestrator.ledger.reading import read_sqlite
+from orchestrator.ledger.reading import read_mlflow_tables
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -48,10 +47,7 @@ def stored_runs(database: Path, sweep_name: str, key: str | None = None) -> list
         key: only the run with this key.
     """
 
-    def ask(connection: sqlite3.Connection) -> list[StoredRun] | None:
-        revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
-        if len(revisions) != 1 or not revisions <= CHECKED_SCHEMAS:
-            return None
+    def ask(connection: sqlite3.Connection) -> list[StoredRun]:
         given = (sweep_name,) if key is None else (sweep_name, key)
         condition = _RUNS if key is None else _RUNS + _OF_KEY
         chosen = f"select run_uuid from ({condition})"
@@ -70,7 +66,7 @@ def stored_runs(database: Path, sweep_name: str, key: str | None = None) -> list
         return list(found.values())
 
     try:
-        return read_sqlite(database, ask)
+        return read_mlflow_tables(database, ask)
     except sqlite3.Error:
         return None  # MLflow's client says better what is wrong
 

@@ -8,14 +8,11 @@ import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from orchestrator.errors import LedgerError
 from orchestrator.ledger.lease import HEARTBEAT_S, HEARTBEAT_TAG, LEASE_PREFIX, RELEASED_TAG, STALE_S, Driver
 from orchestrator.ledger.lock import HOLDER_NAME, is_locked
-from orchestrator.ledger.mlflow_store import StoreAwayError, WriteRefusedError
-from orchestrator.ledger.parents import CHECKED_SCHEMAS
-from orchestrator.ledger.reading import read_sqlite
+from orchestrator.ledger.reading import read_mlflow_tables
 from orchestrator.ledger.session import Ledger
 from orchestrator.ledger.spool import EVENTS_NAME, REFUSED_NAME, STATE_NAME, read_committed
 
@@ -177,25 +174,16 @@ def _sweep_run(ledger: Ledger) -> _SweepRun:
         found = _from_sqlite(database, ledger.sweep_name)
         if found is not None:
             return _the_one(found)
-    store = ledger.reader()
-    if store is None:
-        return _SweepRun({}, {})
-    try:
-        runs = store.search("tags.`hsfm.role` = 'sweep'")
-    except (StoreAwayError, WriteRefusedError) as error:
-        raise LedgerError(f"MLflow at {ledger.tracking_uri} cannot be read: {error}") from error
+    runs = ledger.search("tags.`hsfm.role` = 'sweep'")
     return _the_one([_SweepRun(dict(run.data.params), dict(run.data.tags)) for run in runs])
 
 
 def _from_sqlite(database: Path, name: str) -> list[_SweepRun] | None:
     """The sweep's own runs; None where the schema was not checked or the file cannot be read this way."""
-
-    def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]] | None:
-        revisions = {row[0] for row in connection.execute("select version_num from alembic_version")}
-        return connection.execute(_SWEEP_RUNS, {"name": name}).fetchall() if revisions <= CHECKED_SCHEMAS else None
-
     try:
-        rows = read_sqlite(database, ask)
+        rows = read_mlflow_tables(
+            database, lambda connection: connection.execute(_SWEEP_RUNS, {"name": name}).fetchall()
+        )
     except sqlite3.Error:
         return None
     if rows is None:

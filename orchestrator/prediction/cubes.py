@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -53,7 +54,6 @@ class Cube:
     wavelengths_nm: tuple[float, ...] | None = None
     wavelength_unit: str = "nm"
     """The unit that the file states."""
-    good_bands: tuple[bool, ...] | None = None
     nodata: float | None = None
     scale: float | None = None
     """Stored number divided by this is the physical quantity."""
@@ -100,7 +100,6 @@ def open_cube(
         band_axis=axis,
         wavelengths_nm=found.wavelengths_nm,
         wavelength_unit=unit,
-        good_bands=found.good_bands,
         nodata=found.nodata,
         scale=found.scale,
         place=place,
@@ -212,12 +211,16 @@ def _only_cube(path: Path) -> str:
 
 
 def names_of(cubes: list[Cube]) -> list[str]:
-    """A folder name for each cube's results: its file's name, numbered where several are alike."""
-    taken: dict[str, int] = {}
-    names = []
+    """A folder name for each cube's results: its file's name, numbered where several are alike.
+
+    A number that makes another file's name is passed over: no two cubes share a folder.
+    """
+    given = {cube.name for cube in cubes}
+    names: list[str] = []
     for cube in cubes:
-        taken[cube.name] = taken.get(cube.name, 0) + 1
-        names.append(cube.name if taken[cube.name] == 1 else f"{cube.name}-{taken[cube.name]}")
+        numbered = (f"{cube.name}-{number}" for number in itertools.count(2))
+        is_first = cube.name not in names
+        names.append(cube.name if is_first else next(n for n in numbered if n not in given and n not in names))
     return names
 
 

@@ -162,9 +162,9 @@ def _logged_model(key: str, view: SweepView, tracking_uri: str | None) -> str | 
     """URI of the MLflow model that was logged to the run; None where there is none."""
     from orchestrator.ledger.store import open_ledger
 
-    store = open_ledger(view.folder, view.plan.name, tracking_uri=tracking_uri, mode="read").reader()
-    for run in store.search(f"tags.`hsfm.key` = '{key}' and tags.`hsfm.role` = 'run'") if store else ():
-        if any(item.path == "model" for item in store.client.list_artifacts(run.info.run_id)):  # type: ignore[union-attr]
+    ledger = open_ledger(view.folder, view.plan.name, tracking_uri=tracking_uri, mode="read")
+    for run in ledger.search(f"tags.`hsfm.key` = '{key}' and tags.`hsfm.role` = 'run'"):
+        if "model" in ledger.artifacts(run.info.run_id):
             return f"runs:/{run.info.run_id}/model"
     return None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from datetime import datetime
 from pathlib import Path
 
+from orchestrator.config.secrets import mask_secrets
 from orchestrator.ledger.location import StoreLocation
 from orchestrator.ledger.watching import DriverSight
 from orchestrator.sweep_status.model import DiskStatus, DriverStatus, LedgerStatus
@@ -38,7 +38,7 @@ def driver_status(sight: DriverSight) -> DriverStatus | None:
 def ledger_status(sight: DriverSight, location: StoreLocation) -> LedgerStatus:
     """MLflow and the spool as data."""
     return LedgerStatus(
-        store=without_secrets(location.tracking_uri),
+        store=mask_secrets(location.tracking_uri),
         is_behind=sight.is_behind,
         events_waiting=sight.events_waiting,
         events_refused=sight.events_refused,
@@ -64,7 +64,7 @@ def disk_status(folder: Path, storage_path: str) -> DiskStatus:
         used_bytes=used,
         is_partial=is_partial,
         free_bytes=free,
-        storage=without_secrets(storage_path) or str(folder / "checkpoints"),
+        storage=mask_secrets(storage_path) or str(folder / "checkpoints"),
     )
 
 
@@ -91,8 +91,3 @@ def _used_bytes(folder: Path) -> tuple[int, bool]:
 
 def _nearest(folder: Path) -> Path:
     return next((parent for parent in folder.parents if parent.is_dir()), Path("/"))
-
-
-def without_secrets(uri: str) -> str:
-    """An address without the password in it."""
-    return re.sub(r"(://[^:/@\s]*):[^@/\s]*@", r"\1:***@", uri)

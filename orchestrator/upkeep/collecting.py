@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.api_plan import SweepView, view_sweep
 from orchestrator.config import GridConfig
+from orchestrator.config.secrets import mask_secrets
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError, SweepError
 from orchestrator.ledger.lease import Driver, refusal
@@ -20,7 +21,6 @@ from orchestrator.upkeep.cache_leftovers import in_cache
 from orchestrator.upkeep.holder import look
 from orchestrator.upkeep.known_runs import KnownRuns, check_same_store, keys_of_others, known_runs
 from orchestrator.upkeep.leftovers import Item, Wanted, in_storage, in_sweep_folder
-from orchestrator.upkeep.secrets import mask_secrets
 from orchestrator.upkeep.storage import DiskStorage, open_storage, sorted_errors
 
 SCHEMA = 1

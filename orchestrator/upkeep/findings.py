@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from orchestrator.api_plan import view_sweep
 from orchestrator.config import GridConfig
+from orchestrator.config.secrets import mask_secrets
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import SweepError
 from orchestrator.ledger.location import StoreLocation, resolve_location
 from orchestrator.plan.planned import Plan
 from orchestrator.upkeep.resources import existing
-from orchestrator.upkeep.secrets import mask_secrets
 
 Result = Literal["ok", "warning", "failure"]
 RESULTS: tuple[Result, ...] = ("ok", "warning", "failure")

@@ -48,6 +48,10 @@ class KnownRuns:
             return all(slot.is_closed for slot in self.slots[key])
         return self.states.get(key, RUNNING) != RUNNING  # no slot names it: its slot has another run now
 
+    def has_failed(self, key: str) -> bool:
+        """Whether a slot of the run failed, so that it may be tried again."""
+        return any(slot.state == "failed" for slot in self.slots.get(key, ()))
+
     def keeps_model(self, key: str) -> str:
         """Why the model of a run must stay whatever was asked for; "" where it may go."""
         if key in self.best:
@@ -104,13 +108,7 @@ def _run_states(ledger: Ledger) -> dict[str, str]:
     database = ledger.location.database
     found = stored_runs(database, ledger.sweep_name) if database is not None and database.exists() else None
     if found is None:
-        store = ledger.reader()
-        if store is None:
-            return {}
-        try:
-            found = [from_client(run) for run in store.search("tags.`hsfm.role` = 'run'")]
-        except (StoreAwayError, WriteRefusedError) as error:
-            raise LedgerError(f"MLflow at {ledger.tracking_uri} cannot be read: {error}") from error
+        found = [from_client(run) for run in ledger.search("tags.`hsfm.role` = 'run'")]
     return {run.tags["hsfm.key"]: run.tags.get("hsfm.state", "") for run in found if "hsfm.key" in run.tags}
 
 
@@ -128,10 +126,9 @@ def check_same_store(ledger: Ledger) -> None:
     database = ledger.location.database
     if expected and database is not None and database.exists() and _has_run(database, ledger.sweep_name, expected):
         return
-    store = ledger.reader()
-    if not expected or store is None:
+    if not expected or ledger.reader() is None:
         return
-    if all(run.info.run_id != expected for run in store.search("tags.`hsfm.role` = 'sweep'")):
+    if all(run.info.run_id != expected for run in ledger.search("tags.`hsfm.role` = 'sweep'")):
         raise LedgerError(
             f"the sweep in {ledger.location.sweep_dir} was driven with another MLflow store than "
             f"{ledger.tracking_uri}; allowed: its own. Correct --tracking-uri or MLFLOW_TRACKING_URI."

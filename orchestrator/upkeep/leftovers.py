@@ -27,6 +27,8 @@ class Wanted:
     unknown: bool = False
     cache: bool = False
     logs: bool = False
+    failed: bool = False
+    """Checkpoints of failed runs."""
     log_days: int = 30
 
 
@@ -86,6 +88,8 @@ def _of_run(storage: Storage, folder: Entry, known: KnownRuns, wanted: Wanted, *
     for entry in storage.entries(folder.path):
         if _ATTEMPT.fullmatch(entry.name):
             open_run = "" if known.is_closed(key) else "its run is not closed: the next start goes on from it"
+            if not open_run and known.has_failed(key) and not wanted.failed:
+                open_run = "its run failed: `retry` goes on from it (--failed deletes it)"
             fresh = is_shared and _age_s(storage.measure(entry)[1]) < DAY_S
             recent = "changed within the last day, and the storage may be shared" if fresh else ""
             reason = keep or open_run or recent

@@ -41,8 +41,17 @@ def memory_allowed() -> tuple[int, int]:
         for limit, use in zip(limits, used, strict=True):
             if limit.isdigit() and int(limit) < _UNLIMITED:
                 total = min(total, int(limit))
-                free = min(free, max(0, int(limit) - int(use or 0)))
+                free = min(free, max(0, int(limit) - int(use or 0) + _reclaimable(folder)))
     return total, free
+
+
+def _reclaimable(folder: Path) -> int:
+    """Bytes of a control group's use that are copies of files (the page cache): they go when memory is asked for."""
+    lines = [line.split() for line in read_small_file(folder / "memory.stat").splitlines()]
+    found = {words[0]: int(words[1]) for words in lines if len(words) == 2 and words[1].isdigit()}
+    names = ("active_file", "inactive_file")
+    # version 1 counts groups below this one apart, in fields of their own
+    return sum(found.get(f"total_{name}", found.get(name, 0)) for name in names)
 
 
 def existing(folder: Path) -> Path:

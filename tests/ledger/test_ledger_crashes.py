@@ -16,6 +16,7 @@ import pytest
 from ledger_reports import SWEEP, history, report_run, runs_by_key
 
 from orchestrator.errors import LedgerError
+from orchestrator.ledger.mlflow_store import MlflowStore
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.session import Ledger
 from orchestrator.ledger.spool import Spool
@@ -302,3 +303,37 @@ def test_a_reader_follows_a_driver_that_writes(drive: Drive, child: Child, sweep
         assert len(slots) >= seen
         seen = len(slots)
     process.kill()
+
+
+def test_the_others_of_a_batch_are_not_lost_with_one_that_is_no_json(drive: Drive, sweep_dir: Path) -> None:
+    ledger = drive()
+    ledger.ensure_cell("c", "the cell", {})
+
+    def report() -> None:
+        with ledger.together():
+            for number, no_json in enumerate((object(), {1, 2}, None)):
+                ledger.put_slot("c", SlotRecord(slot=f"search/f0/{number}", key=f"{number}" * 16, state="finished"))
+                ledger._append("cell_tags", ("cell", "c"), {"tags": {"hsfm.odd": no_json} if no_json else {}})
+
+    with pytest.raises(LedgerError, match="cannot be written as JSON"):
+        report()
+    read = open_ledger(sweep_dir, SWEEP, mode="read").cells()["c"]
+    assert sorted(read.slots) == ["search/f0/0", "search/f0/1", "search/f0/2"]
+
+
+def test_the_next_driver_is_let_in_even_where_the_last_one_could_not_say_everything(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = drive()
+    assert ledger._driving is not None
+
+    def breaks() -> None:
+        raise RuntimeError("the disk is gone")
+
+    monkeypatch.setattr(ledger, "flush", lambda _: breaks())
+    monkeypatch.setattr(ledger._driving.spool, "close", breaks)
+    monkeypatch.setattr(MlflowStore, "close", lambda _: breaks())
+    with pytest.raises(RuntimeError, match="the disk is gone"):
+        ledger.close()
+    monkeypatch.undo()
+    assert drive().is_driving

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from ledger_reports import SWEEP, history, report_run, runs_by_key
 
 from orchestrator.errors import LedgerError
 from orchestrator.ledger import limits
+from orchestrator.ledger.mlflow_store import MlflowStore, StoreAwayError
 from orchestrator.ledger.parents import cell_records, parents_from_sqlite
 from orchestrator.ledger.queries import list_sweeps, run_rows
+from orchestrator.ledger.reading import read_mlflow_tables
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.session import Ledger
 from orchestrator.ledger.store import open_ledger
@@ -213,7 +216,7 @@ def test_a_reader_sees_an_unchecked_schema_through_the_client(
     with drive() as ledger:
         ledger.ensure_cell("c1", "a cell", {})
         report_run(ledger, 0)
-    monkeypatch.setattr("orchestrator.ledger.parents.CHECKED_SCHEMAS", frozenset({"another"}))
+    monkeypatch.setattr("orchestrator.ledger.reading.CHECKED_SCHEMAS", frozenset({"another"}))
     assert parents_from_sqlite(sweep_dir / "mlflow.db", SWEEP) is None
     assert open_ledger(sweep_dir, SWEEP, mode="read").cells()["c1"].slots["search/f0/0"].state == "finished"
 
@@ -246,3 +249,32 @@ def test_a_reader_may_not_write(sweep_dir: Path) -> None:
     ledger = open_ledger(sweep_dir, SWEEP, mode="read")
     with pytest.raises(LedgerError, match="opened for reading"):
         ledger.ensure_cell("c1", "a cell", {})
+
+
+def test_all_queries_of_one_answer_see_one_state_while_a_driver_writes(drive: Drive, sweep_dir: Path) -> None:
+    ledger = drive()
+    ledger.ensure_cell("c", "the cell", {})
+    ledger.flush()
+
+    def runs_before_and_after_a_write(connection: sqlite3.Connection) -> tuple[int, int]:
+        ask = "select count(*) from runs"
+        before = connection.execute(ask).fetchone()[0]
+        ledger.start_run("a" * 16, "c", "search/f0/0", 1, ["search/f0/0"], {}, {})
+        ledger.flush()
+        return before, connection.execute(ask).fetchone()[0]
+
+    before, after = read_mlflow_tables(sweep_dir / "mlflow.db", runs_before_and_after_a_write) or (0, 1)
+    assert before == after == 2
+
+
+def test_a_store_that_went_away_is_an_error_in_words_for_every_reader(
+    drive: Drive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = drive()
+
+    def is_away(*_: object, **__: object) -> None:
+        raise StoreAwayError("connection refused")
+
+    monkeypatch.setattr(MlflowStore, "search", is_away)
+    with pytest.raises(LedgerError, match="cannot be read: connection refused"):
+        ledger.search("tags.`hsfm.role` = 'run'")

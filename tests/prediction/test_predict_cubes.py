@@ -308,6 +308,15 @@ def test_cubes_of_one_name_get_folders_of_their_own(spectral: FoundModel, tmp_pa
     assert [one.folder.name for one in checked if one.folder] == ["scene", "scene-2"]
 
 
+def test_a_numbered_folder_never_takes_the_name_of_another_cube(spectral: FoundModel, tmp_path: Path) -> None:
+    files = [tmp_path / folder / f"{name}.npy" for folder, name in zip("abcd", ("x-2", "x", "x", "x"), strict=True)]
+    for file in files:
+        file.parent.mkdir()
+        np.save(file, CUBE)
+    checked = check_cubes(files, spectral, to=tmp_path / "out")
+    assert [one.folder.name for one in checked if one.folder] == ["x-2", "x", "x-3", "x-4"]
+
+
 def test_one_cube_that_does_not_fit_stops_all_before_the_first(spectral: FoundModel, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="this model takes 10"):
         check_cubes([CUBE, CUBE[..., :4]], spectral, to=tmp_path / "maps")

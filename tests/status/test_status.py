@@ -23,7 +23,6 @@ from orchestrator.config import load_grid
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.ledger.store import open_ledger
 from orchestrator.sweep_status import sweep_status
-from orchestrator.sweep_status.header import without_secrets
 
 Data = Callable[..., dict[str, Any]]
 Text = Callable[..., str]
@@ -322,10 +321,6 @@ def test_every_field_of_the_json_is_in_its_documentation(broken: Sweep, drive: D
 
     missing = sorted(name for name in names(status_data()) if f"`{name}`" not in section)
     assert missing == []
-
-
-def test_a_password_in_an_address_is_not_shown() -> None:
-    assert without_secrets("postgresql://me:secret@db:5432/x") == "postgresql://me:***@db:5432/x"
 
 
 def test_a_server_that_does_not_answer_is_told_with_what_the_folder_knows_and_ends_with_2(

@@ -19,12 +19,13 @@ from typing import Any
 
 import pytest
 
+from orchestrator.cli.same_command import sweep_words
 from orchestrator.config import load_grid
+from orchestrator.config.secrets import mask_secrets
 from orchestrator.execution import machine
 from orchestrator.upkeep import check_machine, check_mlflow, check_software, resources
 from orchestrator.upkeep.deep import compare_versions, versions_here
 from orchestrator.upkeep.findings import Finding, Subject, run_checks
-from orchestrator.upkeep.secrets import mask_secrets
 from tests.upkeep.conftest import NAME, Run
 
 
@@ -144,6 +145,13 @@ def test_secrets_are_masked_wherever_they_stand(monkeypatch: pytest.MonkeyPatch)
     )
 
 
+def test_a_command_that_is_to_be_typed_again_holds_no_secret() -> None:
+    options = {"grid": "quick", "out": "hsfm_sweeps", "overrides": ()}
+    for uri in ("postgresql://u:geheim@h/db", "postgresql://h/db?user=u&password=geheim"):
+        assert sweep_words({**options, "tracking_uri": uri}) == ("--grid", "quick", "--tracking-uri", "URI")
+    assert sweep_words({**options, "tracking_uri": "http://h:5000"})[-1] == "http://h:5000"
+
+
 def test_a_check_that_falls_over_does_not_end_the_others(alone: Subject) -> None:
     def broken(subject: Subject) -> Iterator[Finding]:
         yield Finding("first", "ok", "said before")
@@ -218,6 +226,22 @@ def test_limits_of_a_container_count_as_much_as_the_machine(tmp_path: Path, monk
     monkeypatch.setattr(machine, "CGROUPS", tmp_path)
     assert machine.cpus_allowed() == 0.5
     assert resources.memory_allowed() == (2**30, 2**29)
+
+
+@pytest.mark.parametrize(
+    ("limit", "used"), [("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")]
+)
+def test_copies_of_files_in_memory_count_as_free(
+    limit: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / limit).write_text(str(2**30))
+    (tmp_path / used).write_text(str(2**29))
+    own = "" if limit == "memory.max" else "total_"
+    cached = f"{own}active_file {2**27}\n{own}inactive_file {2**27}\n"
+    (tmp_path / "memory.stat").write_text(f"anon {2**28}\n{cached}slab 7\n")
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2**40, available=2**40))
+    assert resources.memory_allowed() == (2**30, 2**29 + 2**28)
 
 
 def test_more_groups_than_the_container_has_cpus_are_told(alone: Subject, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,20 @@ def test_apply_deletes_only_what_nobody_can_miss_and_reports_the_bytes(
     assert run("reconcile", *sweep)[0] == 0
 
 
+def test_the_checkpoint_of_a_failed_run_is_kept_for_a_retry_unless_it_is_asked_for(
+    run: Run, sweep: tuple[str, ...], root: Path
+) -> None:
+    with open_ledger(root / NAME, NAME, mode="drive") as ledger:
+        (cell, record), *_ = (
+            (c, r.slots["search/f0/0"]) for c, r in ledger.cells().items() if "done" in r.tags.values()
+        )
+        ledger.put_slot(cell, record.with_(state="failed", cause="time_limit"))
+    item = by_path(run("gc", *sweep, "--json")[1], root)[f"{DONE_TRIALS[0]}/attempt-1"]
+    assert (item["action"], item["reason"]) == ("keep", "its run failed: `retry` goes on from it (--failed deletes it)")
+    assert run("gc", *sweep, "--failed", "--apply")[0] == 0
+    assert not (storage_of(root) / DONE_TRIALS[0]).exists()
+
+
 FLAGS = ("--models", "--unknown", "--logs")
 SETS_OF_FLAGS = [chosen for count in range(4) for chosen in itertools.combinations(FLAGS, count)]
 
