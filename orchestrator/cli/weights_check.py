@@ -47,15 +47,15 @@ def check(
     """
     name, path = _what_to_check(subject, file, name, DataLocations.from_environment(data_root))
     from strategies._checks import StrategyError
-    from strategies.backbones._inspection import described, inspect, recognise, resembling
+    from strategies.backbones._inspection import inspect, recognise
     from strategies.backbones._specs import get_spec
 
     try:
         known = name or recognise(path)
         found = inspect(get_spec(known), path)
-        hint = described(resembling(path)) if found.missing or found.unexpected or found.misshapen else ""
     except StrategyError as error:
-        raise WeightsError(str(error)) from error
+        raise WeightsError(f"{error}{_likeness(path) if name else ''}") from error
+    hint = _likeness(path) if found.missing or found.unexpected or found.misshapen else ""
     if as_json:
         print_json(inspection_to_data(found))
     else:
@@ -146,6 +146,17 @@ def _what_to_check(
     if file is not None or not Path(subject).is_file():
         check_name(subject)
     return None, Path(subject)
+
+
+def _likeness(file: Path) -> str:
+    """Whose a file seems to be that is not what it should be, after a comma; empty where nobody knows."""
+    from strategies._checks import StrategyError
+    from strategies.backbones._inspection import described, resembling
+
+    try:
+        return described(resembling(file))
+    except StrategyError:
+        return ""
 
 
 def _needs_file(file: Path) -> Path:

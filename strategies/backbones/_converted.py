@@ -12,22 +12,29 @@ from strategies._checks import StrategyError
 from strategies.backbones._keys import map_keys, strip
 from strategies.backbones._spec import WeightsSpec
 
+ENTRY = "hsfm"
+"""Of the header's metadata; one entry, since several have no fixed order and the file would not be the same again."""
 _LENGTH_BYTES = 8
+_PLACE = "_" * 64
 _LARGEST_HEADER_BYTES = 100_000_000
 """As the format itself allows."""
 
 
 def header_of(path: Path) -> dict[str, str]:
-    """What `weights convert` wrote into a safetensors file; empty for a file of another origin. Reads no tensor."""
+    """What `weights convert` wrote into a safetensors file: `name`, `source_sha256` and `content_sha256`.
+
+    Empty for a file of another origin. Reads no tensor.
+    """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
             if not 0 < length <= min(_LARGEST_HEADER_BYTES, path.stat().st_size):
                 return {}
-            found = json.loads(file.read(length)).get("__metadata__", {})
+            metadata = json.loads(file.read(length)).get("__metadata__", {})
+            found = json.loads(metadata.get(ENTRY, "{}"))
+            return {str(key): str(value) for key, value in found.items()}
     except (OSError, ValueError, AttributeError):
         return {}
-    return {str(key): str(value) for key, value in found.items()} if "hsfm.name" in found else {}
 
 
 @functools.lru_cache(maxsize=64)
@@ -67,12 +74,12 @@ def convert(spec: WeightsSpec, source: Path, target: Path, *, source_sha256: str
     keys = map_keys(checkpoint.tensors, spec)
     # tensors that share memory, or are views, stand on their own in the new file
     state = {strip(key, spec): checkpoint.tensors[key].clone().contiguous() for key in keys.mapped}
-    header = {"hsfm.name": spec.name, "hsfm.source_sha256": source_sha256}
+    # as long as it will be, so that the content's checksum can be put into it afterwards
+    header = {"name": spec.name, "source_sha256": source_sha256, "content_sha256": _PLACE}
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part-{os.getpid()}.safetensors")
     try:
-        # the header is as long as it will be, so that the content's checksum can be put into it afterwards
-        save_file(state, part, {**header, "hsfm.content_sha256": "0" * 64})
+        save_file(state, part, {ENTRY: json.dumps(header)})
         _fill_in(part, content_sha256(str(part), part.stat().st_size, part.stat().st_mtime_ns))
         os.replace(part, target)
     finally:
@@ -84,5 +91,5 @@ def _fill_in(path: Path, sha256: str) -> None:
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
         header = file.read(length)
-        file.seek(_LENGTH_BYTES + header.index(b'"' + b"0" * 64 + b'"') + 1)
+        file.seek(_LENGTH_BYTES + header.index(_PLACE.encode()))
         file.write(sha256.encode())

@@ -118,7 +118,7 @@ def damage(
 def identity_of(path: Path, memory: Path | None = None) -> str:
     """SHA-256 of a file or, of a converted one, of the file that it was made of."""
     header = header_of(path) if path.suffix == ".safetensors" else {}
-    return header.get("hsfm.source_sha256") or file_sha256(path, memory)
+    return header.get("source_sha256") or file_sha256(path, memory)
 
 
 def file_sha256(path: Path, memory: Path | None = None) -> str:
@@ -148,15 +148,15 @@ def remember(record: Path, sha256: str) -> None:
 
 
 def _converted_damage(spec: WeightsSpec, path: Path, header: dict[str, str], wanted: str) -> str:
-    if header.get("hsfm.name") != spec.name:
-        return f"weights {spec.name!r}: {path} was converted from {header.get('hsfm.name')!r}, another model's weights"
-    if wanted and not header.get("hsfm.source_sha256", "").startswith(wanted):
+    if header.get("name") != spec.name:
+        return f"weights {spec.name!r}: {path} was converted from {header.get('name')!r}, another model's weights"
+    if wanted and not header.get("source_sha256", "").startswith(wanted):
         return (
             f"weights {spec.name!r}: {path} was converted from a file with SHA-256 "
-            f"{header.get('hsfm.source_sha256')}, expected {wanted}"
+            f"{header.get('source_sha256')}, expected {wanted}"
         )
     stat = path.stat()
-    if content_sha256(str(path), stat.st_size, stat.st_mtime_ns) != header.get("hsfm.content_sha256"):
+    if content_sha256(str(path), stat.st_size, stat.st_mtime_ns) != header.get("content_sha256"):
         return f"weights {spec.name!r}: {path} was changed or cut off after it was converted"
     return ""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from strategies._checks import StrategyError
+from strategies.backbones._converted import ENTRY
 from strategies.backbones._spec import WeightsSpec
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Checkpoint:
     @property
     def is_converted(self) -> bool:
         """Whether `weights convert` wrote the file."""
-        return "hsfm.name" in self.metadata
+        return ENTRY in self.metadata
 
 
 def read_checkpoint(file: Path, spec: WeightsSpec | None) -> Checkpoint:
