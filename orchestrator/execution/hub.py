@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+
+from orchestrator.execution.hub_records import Group, Lease
 
 NAMESPACE = "hsfm-sweep"
 HUB_NAME = "hub"
@@ -22,38 +23,12 @@ STALE = {"kind": "stale"}
 """Handed to an incarnation that was given up: it must come back as the next one."""
 
 
-@dataclass
-class _Group:
-    generation: int
-    places: list[dict[str, Any]]
-    """Node, host and process number of each rank."""
-    jobs: list[dict[str, Any] | None] = field(default_factory=list)
-    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
-    lease_id: str | None = None
-    lost_a_run: bool = False
-    """Whether it was given up with a run in its hands: that counts against the run, not against the group."""
-    finished_runs: int = 0
-    idle_since: float = field(default_factory=time.time)
-    heard_at: float = field(default_factory=time.time)
-
-
-@dataclass
-class _Lease:
-    group_id: str
-    events: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
-    is_over: bool = False
-    is_cancelled: str = ""
-    spent_s: float = 0.0
-    started: float = field(default_factory=time.time)
-    heard_at: float = field(default_factory=time.time)
-
-
 class Hub:
     """See the module's docstring. Every method is a coroutine of one actor, so nothing needs a lock."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, _Group] = {}
-        self._leases: dict[str, _Lease] = {}
+        self._groups: dict[str, Group] = {}
+        self._leases: dict[str, Lease] = {}
         self._idle: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
         self._fruitless: Counter[str] = Counter()
         self._abandoned: set[str] = set()
@@ -81,7 +56,7 @@ class Hub:
         if former and not (former.finished_runs or former.lease_id or former.lost_a_run):
             self._fruitless[group_id] += 1  # with a run lost, that run's own count goes up
         self._start_errors.pop(group_id, None)
-        group = self._groups[group_id] = _Group(generation=generation, places=places)
+        group = self._groups[group_id] = Group(generation=generation, places=places)
         if self._closed:
             group.jobs.append(None)
         self._last_progress = time.time()
@@ -141,7 +116,7 @@ class Hub:
         while True:
             ticket = await self._idle_group()
             if ticket is None:
-                self._leases[lease_id] = _Lease(group_id="")
+                self._leases[lease_id] = Lease(group_id="")
                 self._end(lease_id, {"kind": "cancelled", "reason": self._stopping})
                 return ""
             if lease_id in self._abandoned:  # its driver died while it waited
@@ -155,7 +130,7 @@ class Hub:
         if group.finished_runs:
             self._gaps.append(gap)
         self._first_lease_at = self._first_lease_at or time.time()
-        self._leases[lease_id] = _Lease(group_id=group_id, spent_s=float(job.get("spent_s", 0.0)))
+        self._leases[lease_id] = Lease(group_id=group_id, spent_s=float(job.get("spent_s", 0.0)))
         group.lease_id = lease_id
         self._last_progress = time.time()
         await self._give(group, {"lease_id": lease_id, **job})
@@ -197,23 +172,11 @@ class Hub:
         return {
             "idle_for_s": now - self._last_progress,
             "is_closed": self._closed,
-            "groups": {
-                g: {
-                    "generation": v.generation,
-                    "lease": v.lease_id,
-                    "places": v.places,
-                    "silent_s": now - v.heard_at,
-                }
-                for g, v in self._groups.items()
-            },
+            "groups": {name: group.to_data(now) for name, group in self._groups.items()},
             "fruitless_restarts": dict(self._fruitless),
             "start_errors": dict(self._start_errors),
             "refused": self._refused,
-            "leases": {
-                k: {"seconds": v.spent_s + now - v.started, "silent_s": now - v.heard_at, "group": v.group_id}
-                for k, v in self._leases.items()
-                if not v.is_over
-            },
+            "leases": {name: lease.to_data(now) for name, lease in self._leases.items() if not lease.is_over},
         }
 
     async def times(self) -> dict[str, Any]:
@@ -237,8 +200,7 @@ class Hub:
         group = self._groups.get(group_id)
         if group is None or group.generation != generation or group.lease_id != lease_id:
             return False
-        group.heard_at = time.time()
-        group.generation += 1
+        group.heard_at, group.generation = time.time(), group.generation + 1
         if group.lease_id:
             kind = "failed" if cause == "time_limit" else "lost"
             self._end(group.lease_id, {"kind": kind, "cause": cause, "reason": reason, "error": reason})
@@ -258,7 +220,7 @@ class Hub:
             return None
         return ticket.result()
 
-    async def _give(self, group: _Group, job: dict[str, Any] | None) -> None:
+    async def _give(self, group: Group, job: dict[str, Any] | None) -> None:
         async with group.arrived:
             group.jobs.append(job)
             group.arrived.notify_all()
@@ -268,8 +230,7 @@ class Hub:
         if lease is None or lease.is_over:
             self._refused += 1
             return
-        lease.is_over = True
-        self._last_progress = time.time()
+        lease.is_over, self._last_progress = True, time.time()
         lease.events.put_nowait(event)
 
 

@@ -155,8 +155,8 @@ class SavedModel:
 
     def logits(self, cube_HWC: np.ndarray) -> np.ndarray:
         """Scores before the softmax `[outputs, H, W]` of a raw cube as one window; of networks only."""
-        found = self._logits(lambda r, c: (cube_HWC[r, c], None), slice(0, len(cube_HWC)), slice(0, cube_HWC.shape[1]))
-        return np.asarray(found.numpy())
+        height, width, _ = cube_HWC.shape
+        return np.asarray(self._logits(lambda r, c: (cube_HWC[r, c], None), slice(0, height), slice(0, width)))
 
     def predict_strips(self, read: Reader, height: int, width: int) -> Iterator[Strip]:
         """Predict an image that need not lie in memory, from top to bottom.
@@ -169,11 +169,7 @@ class SavedModel:
         if not self.is_network:
             yield from self._estimate(read, height, width)
             return
-        for used, labels_HW, confidence_HW in self._outputs(read, height, width):
-            yield used, np.where(labels_HW < self.num_classes, labels_HW, -1), confidence_HW
-
-    def _outputs(self, read: Reader, height: int, width: int) -> Iterator[Strip]:
-        return predict_in_windows(
+        strips = predict_in_windows(
             lambda rows, columns: self._logits(read, rows, columns),
             height,
             width,
@@ -181,6 +177,8 @@ class SavedModel:
             reach_px=self.reach_px,
             outputs=self.num_outputs,
         )
+        for used, labels_HW, confidence_HW in strips:
+            yield used, np.where(labels_HW < self.num_classes, labels_HW, -1), confidence_HW
 
     def _logits(self, read: Reader, rows: slice, columns: slice) -> Any:
         import torch
@@ -190,7 +188,7 @@ class SavedModel:
             return None
         with torch.inference_mode():
             x_BCHW = torch.from_numpy(np.ascontiguousarray(window_HWC.transpose(2, 0, 1)))[None]
-            del window_HWC  # some 200 MB for 200 bands
+            del window_HWC  # 200 MB for 200 bands
             return self._model(x_BCHW)[0]
 
     def _normalised(self, read: Reader, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray | None]:

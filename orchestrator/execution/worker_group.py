@@ -6,13 +6,11 @@ costs. Workers never call `ray.train.report` or `get_checkpoint`: in a resident 
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +19,7 @@ import ray
 import torch
 import torch.distributed as dist
 
-from orchestrator.errors import PreparedDataError, StorageError
+from orchestrator.execution.failure_causes import failure_event
 from orchestrator.execution.hub import STALE, find_hub
 from orchestrator.execution.seat import Seat
 from orchestrator.execution.training import NetworkRun
@@ -29,13 +27,6 @@ from orchestrator.plan.run_spec import RunSpec
 from strategies.registry import make_strategy
 
 T = TypeVar("T")
-
-# What gloo, NCCL and CUDA say when another rank or the device goes away; they raise plain RuntimeErrors.
-_PASSING_WORDS = ("cuda error", "connection closed by peer", "connection reset by peer", "broken pipe", "gloo", "nccl")
-_MEMORY_WORDS = ("out of memory", "can't allocate memory", "cannot allocate memory")
-
-_STORAGE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
-"""What a disk says of itself, whoever asked it; other OSErrors are the asker's fault."""
 
 HEARTBEAT_S = 10.0
 BUSY_SHARE = 0.05
@@ -235,31 +226,3 @@ def limit_memory(limit_gib: float) -> None:
     status = Path("/proc/self/status").read_text()
     taken = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmData"))) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (taken + int(limit_gib * 2**30), resource.RLIM_INFINITY))
-
-
-def failure_event(error: BaseException) -> dict[str, Any]:
-    """An exception as plain data, classified for the failure policy.
-
-    Causes: `lost` (a peer or the cluster went away: try again), `out_of_memory`, `storage` (a disk, or a prepared
-    store: try again), `run_error` (the run itself is wrong, a file that its strategy does not find included: trying
-    again would fail again).
-    """
-    text = str(error).strip() or type(error).__name__
-    low = text.lower()
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(word in low for word in _MEMORY_WORDS):
-        cause = "out_of_memory"
-    elif isinstance(error, ray.exceptions.RayError | dist.DistError) or any(word in low for word in _PASSING_WORDS):
-        cause = "lost"
-    elif isinstance(error, StorageError | PreparedDataError) or (
-        isinstance(error, OSError) and error.errno in _STORAGE_ERRNOS
-    ):
-        cause = "storage"
-    else:
-        cause = "run_error"
-    message = f"{type(error).__name__}: {text}"
-    return {
-        "kind": "failed",
-        "cause": cause,
-        "error": message[:2000],
-        "traceback": "".join(traceback.format_exception(error)),
-    }

@@ -17,12 +17,13 @@ from orchestrator.config import ExecutionConfig
 from orchestrator.errors import PreparedDataError, StorageError
 from orchestrator.execution import checkpoints
 from orchestrator.execution.cluster import WorkerGroups
+from orchestrator.execution.failure_causes import failure_event
 from orchestrator.execution.failures import verdict
 from orchestrator.execution.local_ray import LocalRay, own_children
+from orchestrator.execution.publish import Housekeeper
 from orchestrator.execution.ray_start import RayStarter
 from orchestrator.execution.tallies import SELECTION, best_final
 from orchestrator.execution.watchdog import SILENT_LOOKS, Watchdog
-from orchestrator.execution.worker_group import failure_event
 from orchestrator.ledger.records import SlotRecord
 
 
@@ -52,6 +53,27 @@ def test_a_checkpoint_that_cannot_be_written_or_read_is_the_storages_fault(tmp_p
     assert checkpoints.load_newest(str(tmp_path), "other") is None
     with pytest.raises(StorageError, match="cannot be read"):
         checkpoints.load_newest(str(tmp_path), "key")
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "is_kept"),
+    [
+        ("failed", "time_limit", True),
+        ("failed", "out_of_memory", True),
+        ("failed", "run_error", False),
+        ("finished", "", False),
+        ("stopped", "", False),
+    ],
+)
+def test_a_run_that_failed_keeps_its_checkpoint_unless_it_was_wrong_itself(
+    state: Any, cause: str, is_kept: bool, tmp_path: Path
+) -> None:
+    checkpoints.save(str(tmp_path), "key", 1, {"step": 7})
+    keeper = Housekeeper(None, str(tmp_path))  # type: ignore[arg-type]
+    keeper.run_closed(SlotRecord(slot="search/f0/0", key="key", state=state, cause=cause))
+    keeper.close()
+    assert not keeper.problems
+    assert (checkpoints.load_newest(str(tmp_path), "key") is not None) is is_kept
 
 
 def test_a_run_out_of_memory_is_tried_in_smaller_parts_as_long_as_its_batch_can_be_split() -> None:

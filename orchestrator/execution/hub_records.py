@@ -1,0 +1,55 @@
+"""What the hub knows of a worker group, and of a run segment that one has leased."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Group:
+    """A worker group's newest incarnation."""
+
+    generation: int
+    places: list[dict[str, Any]]
+    """Node, host and process number of each rank."""
+    jobs: list[dict[str, Any] | None] = field(default_factory=list)
+    arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    lease_id: str | None = None
+    lost_a_run: bool = False
+    """Whether it was given up with a run in its hands: that counts against the run, not against the group."""
+    finished_runs: int = 0
+    idle_since: float = field(default_factory=time.time)
+    heard_at: float = field(default_factory=time.time)
+
+    def to_data(self, now: float) -> dict[str, Any]:
+        """What the watchdog looks at."""
+        return {
+            "generation": self.generation,
+            "lease": self.lease_id,
+            "places": self.places,
+            "silent_s": now - self.heard_at,
+        }
+
+
+@dataclass
+class Lease:
+    """A segment of a run in a group's hands."""
+
+    group_id: str
+    events: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
+    is_over: bool = False
+    is_cancelled: str = ""
+    spent_s: float = 0.0
+    started: float = field(default_factory=time.time)
+    heard_at: float = field(default_factory=time.time)
+
+    def to_data(self, now: float) -> dict[str, Any]:
+        """What the watchdog looks at."""
+        return {
+            "seconds": self.spent_s + now - self.started,
+            "silent_s": now - self.heard_at,
+            "group": self.group_id,
+        }
