@@ -105,11 +105,13 @@ def ray_session(
         total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         yield Capacity(total.get("CPU", 0), total.get("GPU", 0), DRIVER_RESOURCE in total, processes)
     finally:
-        if is_gone():
-            leave_ray(processes)
-        else:
-            ray.shutdown()
-        starter.let_go()
+        try:
+            if is_gone():
+                leave_ray(processes)
+            else:
+                ray.shutdown()
+        finally:
+            starter.let_go()
 
 
 def node_count() -> int:

@@ -122,7 +122,11 @@ def start_ray(settings: dict[str, Any], before: Collection[psutil.Process] | Non
     logging.getLogger("ray._private.worker").addFilter(lambda record: "SIGTERM handler" not in record.getMessage())
     starter = RayStarter(settings)
     starter.start()
-    starter.wait()
+    try:
+        starter.wait()
+    except BaseException:  # a second interrupt: nobody will use what comes up
+        starter.let_go()
+        raise
     if starter.error is None:
         return starter
     starter.let_go()
