@@ -48,7 +48,7 @@ class CopernicusFM(FoundationModel):
         supervised=False,
     )
     feature_fields: ClassVar[tuple[str, ...]] = ("size", "bandwidth_nm", "wavelengths", "enlarge")
-    reference_step_s: ClassVar[float] = 2.0
+    reference_step_s: ClassVar[float] = 0.7
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -48,7 +48,7 @@ class DOFA(FoundationModel):
         supervised=False,
     )
     feature_fields: ClassVar[tuple[str, ...]] = ("size", "release", "wavelengths", "enlarge")
-    reference_step_s: ClassVar[float] = 2.0
+    reference_step_s: ClassVar[float] = 0.7
 
     def weights_name(self) -> str:
         size = "large" if self.size == "large" else "base"

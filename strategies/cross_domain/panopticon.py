@@ -48,7 +48,7 @@ class Panopticon(FoundationModel):
         supervised=False,
     )
     feature_fields: ClassVar[tuple[str, ...]] = ("size", "wavelengths", "enlarge")
-    reference_step_s: ClassVar[float] = 4.0
+    reference_step_s: ClassVar[float] = 1.8
 
     def cached_features(self, height_px: int, width_px: int) -> tuple[tuple[int, int, int], ...] | None:
         if self.regime != "frozen":
