@@ -26,7 +26,7 @@ class WindowClassifier(AdaptableModel):
     """
 
     def __init__(
-        self, *, stem: nn.Module, backbone: nn.Module, head: nn.Module, window_px: int, windows_at_once: int = 256
+        self, *, stem: nn.Module, backbone: nn.Module, head: nn.Module, window_px: int, windows_at_once: int = 64
     ) -> None:
         super().__init__(stem=stem, backbone=backbone, head=head)
         self.window_px, self.windows_at_once = window_px, windows_at_once
@@ -51,5 +51,11 @@ class WindowClassifier(AdaptableModel):
         padded = pad_reflected(self.stem(x_BCHW), self.window_px // 2)
         windows = padded.unfold(2, self.window_px, 1).unfold(3, self.window_px, 1).permute(0, 2, 3, 1, 4, 5)
         rows = windows.flatten(0, 1)  # a view: the windows of a whole image would take p * p times its memory
-        parts = [self.backbone(part) for row_WKpp in rows for part in torch.split(row_WKpp, self.windows_at_once)]
+        # few enough to stay in a CPU's cache; an accelerator wants more
+        at_once = self.windows_at_once * (1 if x_BCHW.device.type == "cpu" else 16)
+        parts = [
+            self.backbone(part)
+            for some_RWKpp in torch.split(rows, max(1, at_once // width))
+            for part in torch.split(some_RWKpp.flatten(0, 1), at_once)
+        ]
         return torch.cat(parts).view(batch, height, width, -1).permute(0, 3, 1, 2)

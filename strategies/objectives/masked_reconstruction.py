@@ -77,13 +77,13 @@ class MaskedReconstruction(WindowPretrainer):
 
     def forward(self, x_NCpp: Tensor, labels_N: Tensor, source: int) -> dict[str, Tensor]:  # noqa: ARG002
         """The loss and its terms by name, on a mask drawn from torch's generator."""
-        common, present, groups = self.common(x_NCpp, source), self.present(source), self.groups(source)
+        common, groups = self.common(x_NCpp, source), self.groups(source)
         sizes, settings = self.encoder.sizes, self.settings
         mask = draw_pixel_mask(len(common), sizes.side_px, settings.mask_ratio, common.device)
         kept_NS = draw_kept_groups(len(common), len(groups), settings.spectral_mask_ratio, common.device)
         pixels, bands = self.encoder.tokens(common, mask, groups=groups, kept_NS=kept_NS)
         estimates = self._decode(pixels[:, 1:], bands[:, 1:], mask, groups, kept_NS)
-        terms = self._compare(common, estimates, mask, present)
+        terms = self._compare(common, estimates, mask, source)
         means = pixels[:, 1:].mean(1).float(), bands[:, 1:].mean(1).float()
         terms["feature_std"] = torch.cat(means, dim=1).detach().std(0, unbiased=False).mean()
         loss = (
@@ -111,16 +111,14 @@ class MaskedReconstruction(WindowPretrainer):
             spectral = whole.index_copy(1, groups, spectral)
         return [spatial, spectral.reshape(shape)]
 
-    def _compare(
-        self, common: Tensor, estimates: list[Tensor], mask: PixelMask, present_K: Tensor
-    ) -> dict[str, Tensor]:
+    def _compare(self, common: Tensor, estimates: list[Tensor], mask: PixelMask, source: int) -> dict[str, Tensor]:
         """Masked squared error and frequency terms, summed over the branches; over bands that the source has."""
         target = common.detach().float()
         # a learned adapter's output is a target too: it must not be drawn towards what is easy to reconstruct
         hidden = mask.hidden_NP.view(len(common), 1, *common.shape[2:])
         differences = [(estimate.float() - target) * hidden for estimate in estimates]
-        if not bool(present_K.all()):
-            target, *differences = (x[:, present_K] for x in (target, *differences))
+        first, last = self.present_range(source)
+        target, *differences = (x[:, first:last] for x in (target, *differences))
         count = hidden.sum().clamp_min(1) * target.shape[1]
         terms = {"reconstruction": torch.stack([d.square().sum() / count for d in differences]).sum()}
         zero = torch.zeros_like(terms["reconstruction"])

@@ -18,6 +18,7 @@ class WindowPretrainer(nn.Module):
     def __init__(self, encoder: S2Encoder | SpectralEncoder, adapters: Sequence[nn.Module]) -> None:
         super().__init__()
         self.encoder, self.adapters = encoder, nn.ModuleList(adapters)
+        self._present = [_ends(self.present(number)) for number in range(len(self.adapters))]
 
     def encoder_state(self) -> dict[str, Tensor]:
         """What a strategy's `build` loads."""
@@ -32,6 +33,10 @@ class WindowPretrainer(nn.Module):
         """Which common bands the source has, `[C0]`."""
         found: Tensor = self.adapters[source].present_K  # type: ignore[assignment]
         return found
+
+    def present_range(self, source: int) -> tuple[int, int]:
+        """First common band that the source has, and the first after them: they lie side by side."""
+        return self._present[source]
 
     def groups(self, source: int) -> Tensor:
         """Numbers of the groups of common bands that the source has."""
@@ -103,6 +108,11 @@ class ReconstructionDecoder(nn.Module):
                 tokens = empty.scatter(1, at_NV[..., None].expand_as(tokens), tokens)
         values: Tensor = self.leave(self.norm(self.block(tokens + positions)))
         return values
+
+
+def _ends(present_K: Tensor) -> tuple[int, int]:
+    places = torch.nonzero(present_K).flatten()
+    return int(places[0]), int(places[-1]) + 1
 
 
 def unused(modules: Iterable[nn.Module], source: int) -> Tensor | float:
