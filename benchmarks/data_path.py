@@ -190,7 +190,8 @@ def _as_it_is(cube_HWC: Any) -> Any:
 
 
 def _channels_last(cube_HWC: Any) -> Any:
-    return torch.from_numpy(np.asarray(cube_HWC, dtype=np.float32)).permute(2, 0, 1)[None]
+    x_BCHW = torch.from_numpy(np.asarray(cube_HWC, dtype=np.float32)).permute(2, 0, 1)[None]
+    return x_BCHW.permute(0, 2, 3, 1)  # in the order of memory, for whoever goes through it
 
 
 def _bands_first(cube_HWC: Any) -> Any:

@@ -19,7 +19,7 @@ from rich.markup import escape
 from orchestrator.api_plan import SweepView, build_plan, failed_cells, only, view_sweep
 from orchestrator.api_predictions import load_predictions
 from orchestrator.api_results import DEFAULT_ROOT, load_comparison, load_results
-from orchestrator.config import GridConfig
+from orchestrator.config import GridConfig, storage_of
 from orchestrator.config.loading import load_grid
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import FeasibilityError, LedgerError
@@ -151,7 +151,7 @@ def run_sweep(
         for line in ledger.reconcile():
             console.print(f"[dim]{line}[/dim]")
         view = _with_damage(view_sweep(grid, locations, sweep_root, tracking_uri), damaged)
-        storage = grid.execution.storage_path or str(folder / "checkpoints")
+        storage = storage_of(grid, folder)
         paths = Paths(
             prepared=_prepared_paths(view, locations, damaged), weights=_weights_paths(view, locations), storage=storage
         )
@@ -173,12 +173,15 @@ def run_sweep(
 
 
 def _prepare(plan: Plan, locations: DataLocations, console: Console) -> dict[str, str]:
-    """Prepare the data sets of cells that can run; a damaged one stops only its own cells: what is wrong, by source."""
+    """Prepare the data sets of cells that can run; a damaged one stops only its own cells: what is wrong, by source.
+
+    Data of cells that are done are not looked at: nothing reads them, and checking them takes as long as reading them.
+    """
     from orchestrator.datasets.prepare import prepare
     from orchestrator.errors import DataError
 
     damaged: dict[str, str] = {}
-    usable = [cell for cell in plan.cells if cell.state != "blocked"]
+    usable = [cell for cell in plan.cells if cell.state not in ("blocked", "done")]
     new = {cell.dataset_source for cell in usable if cell.cell_id is None}
     for source in dict.fromkeys(name for cell in usable for name in (cell.dataset_source, *cell.sources)):
         if source in new:
@@ -207,10 +210,10 @@ def _prepared_paths(view: SweepView, locations: DataLocations, damaged: Mapping[
     names = {
         cell.dataset_source: cell.facts.name
         for cell in view.plan.cells
-        if cell.cell_id is not None and cell.state != "blocked" and cell.dataset_source not in damaged
+        if cell.cell_id is not None and cell.state not in ("blocked", "done") and cell.dataset_source not in damaged
     }
     for cell in view.plan.cells:
-        if cell.cell_id is not None and cell.state != "blocked":
+        if cell.cell_id is not None and cell.state not in ("blocked", "done"):
             known = cell.pretraining.train["datasets"] if cell.pretraining else ()
             names |= {name: str(own) for name, (own, _) in zip(cell.sources, known, strict=False)}
     return {fact_name: str(prepare(name, locations)) for name, fact_name in names.items()}

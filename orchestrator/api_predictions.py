@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.api_results import DEFAULT_ROOT, SweepPlace, find_sweep
-from orchestrator.config import GridConfig
+from orchestrator.config import GridConfig, own_storage
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError, DataError, unknown
 from orchestrator.ledger.records import RunRow
@@ -113,7 +113,7 @@ def _model_folder(
             dataset=dataset,
         )
         return found.key, found.folder, found
-    folder = place.folder / "checkpoints" / model / "model"
+    folder = Path(own_storage(place.folder)) / model / "model"
     if not folder.is_dir():
         raise ConfigError(
             f"run {model!r} has left no model in {folder}; allowed: the key of a finished final run whose checkpoints "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator.config import GridConfig, load_grid
+from orchestrator.config import GridConfig, apply_overrides, load_grid
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import list_datasets, status
 from orchestrator.errors import ConfigError, SweepError
@@ -119,7 +119,7 @@ def write_grid(rows: Sequence[PublishedRow], name: str, folder: Path, overrides:
     """The same sweep as a file, so that `status`, `report` and `predict` can be asked for it.
 
     Raises:
-        ConfigError: a row that cannot be trained here, or rows of two protocols.
+        ConfigError: a row that cannot be trained here, rows of two protocols, or an override that is not understood.
     """
     for row in rows:
         if row.reason:
@@ -139,13 +139,7 @@ def write_grid(rows: Sequence[PublishedRow], name: str, folder: Path, overrides:
         "search": {"trials": 1},
         "blocks": [_block(row) for row in rows],
     }
-    for override in overrides:
-        key, _, value = override.partition("=")
-        *parents, last = key.strip().split(".")
-        place: dict[str, Any] = grid
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = yaml.safe_load(value)
+    grid = apply_overrides(grid, overrides)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / GRID_FILE
     text = "# Written by `hsfm-sweep reproduce`; every verb takes it as its --grid.\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.config.loading import list_grids, list_protocols, load_grid
+from orchestrator.config.loading import apply_overrides, list_grids, list_protocols, load_grid
 from orchestrator.config.schema import BlockConfig, ExecutionConfig, GridConfig, SearchConfig, TrainConfig
+from orchestrator.config.storage import own_storage, storage_of
 from orchestrator.config.validation import METRIC_NAMES, NORMALISATIONS, SELECTIONS, SPLITS, validate
 
 __all__ = [
@@ -16,8 +17,11 @@ __all__ = [
     "GridConfig",
     "SearchConfig",
     "TrainConfig",
+    "apply_overrides",
     "list_grids",
     "list_protocols",
     "load_grid",
+    "own_storage",
+    "storage_of",
     "validate",
 ]

@@ -5,6 +5,7 @@ YAML is data here: no resolver runs, so a grid cannot read the environment, file
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import resources
@@ -63,6 +64,8 @@ def load_grid(name_or_path: str, overrides: Sequence[str] = ()) -> GridConfig:
     raw = _on_protocol(raw)
     _refuse_resolvers(OmegaConf.to_container(raw, resolve=False), "")
     grid = _to_grid(raw, source)
+    if grid.execution.storage_path.startswith("~"):
+        grid.execution.storage_path = os.path.expanduser(grid.execution.storage_path)
     if folder is not None:
         _locate_dataset_files(grid, folder)
     validate(grid)
@@ -122,6 +125,19 @@ def _read(name_or_path: str) -> tuple[str, str, Path | None]:
         raise ConfigError(f"grid file {str(path)!r} does not exist; allowed: a YAML file or one of {names}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"grid file {str(path)!r} cannot be read: {error}; give a readable YAML file") from error
+
+
+def apply_overrides(settings: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Settings of a grid with `key=value` overrides applied, as plain data; nothing else is checked.
+
+    Raises:
+        ConfigError: an unknown key, or an override that is not understood.
+    """
+    raw = OmegaConf.create(dict(settings))
+    _apply_overrides(raw, overrides)
+    found = OmegaConf.to_container(raw, resolve=False)
+    assert isinstance(found, dict)
+    return {str(key): value for key, value in found.items()}
 
 
 def _apply_overrides(raw: DictConfig, overrides: Sequence[str]) -> None:

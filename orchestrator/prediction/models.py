@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.api_plan import SweepView, view_sweep
-from orchestrator.config import GridConfig
+from orchestrator.config import GridConfig, storage_of
 from orchestrator.config.loading import load_grid
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError, DataError
@@ -137,7 +137,7 @@ def _files_of_run(key: str, view: SweepView, tracking_uri: str | None) -> tuple[
     from orchestrator.execution.model_files import CONFIG
     from orchestrator.execution.saved_model import FOLDER
 
-    storage = view.plan.grid.execution.storage_path or str(view.folder / "checkpoints")
+    storage = storage_of(view.plan.grid, view.folder)
     place = f"{run_folder(storage, key)}/{FOLDER}"
     if "://" not in storage and (Path(place) / CONFIG).is_file():
         return Path(place), None

@@ -53,7 +53,7 @@ def worker_groups(sight: DriverSight, folder: Path) -> int | None:
     return len(list((folder / "ray").glob(f"group-*-{sight.driver.pid}"))) or None
 
 
-def disk_status(folder: Path, storage_path: str) -> DiskStatus:
+def disk_status(folder: Path, storage: str) -> DiskStatus:
     """What the sweep's folder takes, counted for a second at most, and what is free there."""
     used, is_partial = _used_bytes(folder) if folder.is_dir() else (None, False)
     try:
@@ -64,7 +64,7 @@ def disk_status(folder: Path, storage_path: str) -> DiskStatus:
         used_bytes=used,
         is_partial=is_partial,
         free_bytes=free,
-        storage=mask_secrets(storage_path) or str(folder / "checkpoints"),
+        storage=mask_secrets(storage),
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.api_plan import SweepView, view_sweep
-from orchestrator.config import GridConfig
+from orchestrator.config import GridConfig, storage_of
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import LedgerError
 from orchestrator.execution.remaining import Remaining, remaining
@@ -76,7 +76,7 @@ def sweep_status(
         driver=driver_status(sight),
         worker_groups=groups,
         ledger=ledger_status(sight, location),
-        disk=disk_status(view.folder, grid.execution.storage_path),
+        disk=disk_status(view.folder, storage_of(grid, view.folder)),
         totals=_totals(cells, sights),
         left=_time_left(left, _groups_at_work(view, sight, sights, groups), now, is_driven=sight.is_at_work),
         cells=tuple(cells[index] for index in shown),

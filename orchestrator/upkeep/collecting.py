@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.api_plan import SweepView, view_sweep
-from orchestrator.config import GridConfig
+from orchestrator.config import GridConfig, own_storage, storage_of
 from orchestrator.config.secrets import mask_secrets
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import ConfigError, SweepError
@@ -150,7 +150,7 @@ def _survey(view: SweepView, locations: DataLocations, ledger: Ledger, wanted: W
 
 def _items(view: SweepView, known: KnownRuns, wanted: Wanted, shared: str) -> Iterator[Item]:
     # the setting may have changed since: what an earlier start has left in the sweep's own folder counts as well
-    places = dict.fromkeys([shared, str(view.folder / "checkpoints")] if shared else [str(view.folder / "checkpoints")])
+    places = dict.fromkeys([storage_of(view.plan.grid, view.folder), own_storage(view.folder)])
     for place in places:
         with sorted_errors(place):
             yield from in_storage(open_storage(place), known, wanted, is_shared=place == shared)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from orchestrator.api_plan import view_sweep
-from orchestrator.config import GridConfig
+from orchestrator.config import GridConfig, own_storage, storage_of
 from orchestrator.config.secrets import mask_secrets
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.errors import SweepError
@@ -60,8 +60,7 @@ class Subject:
     @property
     def storage(self) -> str:
         """Where checkpoints go."""
-        given = self.grid.execution.storage_path if self.grid else ""
-        return given or str(self.folder / "checkpoints")
+        return storage_of(self.grid, self.folder) if self.grid else own_storage(self.folder)
 
     def location(self) -> StoreLocation:
         """The tracking store.

@@ -122,7 +122,7 @@ class MiniRocketModel(nn.Module):
         """Logits of every pixel."""
         batch, bands, height, width = x_BCHW.shape
         pixels_NC = x_BCHW.permute(0, 2, 3, 1).reshape(-1, bands)
-        parts = pixels_NC.split(PIXELS_AT_ONCE)
+        parts = torch.split(pixels_NC, PIXELS_AT_ONCE)
         if self.training:
             # BatchNorm takes its statistics over the whole batch.
             logits_NK = self.classifier(torch.cat([self.features(part) for part in parts]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import METRIC_NAMES, GridConfig, list_grids, load_grid
+from orchestrator.config import METRIC_NAMES, GridConfig, list_grids, load_grid, storage_of
 from orchestrator.errors import ConfigError
 from orchestrator.metrics import METRICS
 
@@ -165,3 +165,11 @@ def test_a_grid_file_that_does_not_exist_is_told_as_such() -> None:
 
 def test_a_grid_may_select_on_every_metric_there_is_and_no_other() -> None:
     assert sorted(METRIC_NAMES) == sorted(METRICS)
+
+
+def test_the_home_folder_in_a_storage_path_is_written_out() -> None:
+    grid = load_grid("smoke", ["execution.storage_path=~/somewhere"])
+    assert grid.execution.storage_path == str(Path.home() / "somewhere")
+    assert storage_of(grid, Path("/sweeps/smoke")) == str(Path.home() / "somewhere")
+    assert storage_of(load_grid("smoke"), Path("/sweeps/smoke")) == "/sweeps/smoke/checkpoints"
+    assert load_grid("smoke", ["execution.storage_path=s3://bucket/~x"]).execution.storage_path == "s3://bucket/~x"

@@ -13,6 +13,7 @@ from orchestrator.config import load_grid
 from orchestrator.datasets.imitate import imitate
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
+from orchestrator.errors import ConfigError
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import open_ledger
 from orchestrator.reference import GENERATED, METRICS, find_row
@@ -70,3 +71,10 @@ def test_the_written_grid_is_the_sweep_that_ran(tmp_path: Path) -> None:
     overrides = ["train.epochs=3", "execution.groups=1"]
     written = load_grid(str(write_grid(ROWS, "again", tmp_path, overrides)))
     assert written == reproduction_grid(ROWS, "again", overrides)
+
+
+@pytest.mark.parametrize("override", ["train.epochs", "train.epoch=3", "train: 3"])
+def test_an_override_that_is_not_understood_is_refused_before_a_grid_is_written(override: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        write_grid(ROWS, "again", tmp_path, [override])
+    assert not list(tmp_path.iterdir())
