@@ -140,6 +140,8 @@ class Strategy:
     """None for strategies without published weights; they need no controls."""
     has_own_pretraining: ClassVar[bool] = False
     """Whether `own_pretraining` and `build_pretrainer` make the weights in a stage of the sweep."""
+    pretraining_only_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields that change the own pretraining and nothing else: without it they mean nothing."""
     feature_fields: ClassVar[tuple[str, ...]] = ()
     """Fields that change what `cached_features` describes; read only where that is not None."""
     is_pixelwise: ClassVar[bool] = False

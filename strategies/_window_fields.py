@@ -76,6 +76,10 @@ class WindowFields(Strategy):
     noise: float = 0.04
     """Standard deviation of the noise added to windows while fine-tuning."""
 
+    pretraining_only_fields: ClassVar[tuple[str, ...]] = (
+        *("source", "pool", "pretrain_steps", "pretrain_batch_size", "pretrain_learning_rate"),
+        *("pretrain_weight_decay", "pretrain_warmup", "pretrain_seeds"),
+    )
     regimes: ClassVar[tuple[Regime, ...]] = ("frozen", "full")
     search_space: ClassVar[Mapping[str, Distribution]] = {
         "learning_rate": Float(1e-4, 1e-2, log=True),

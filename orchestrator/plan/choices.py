@@ -61,7 +61,8 @@ def instantiate(choice: StrategyChoice) -> Strategy:
 def controls_of(choice: StrategyChoice) -> Iterator[StrategyChoice]:
     """The random-weights baselines of a pretrained strategy: the same regime, and `full` from scratch."""
     kind = strategy_class(choice.name)
-    if kind.pretraining is None or choice.fields.get("init") != "pretrained":
+    has_weights = kind.pretraining is not None or kind.has_own_pretraining
+    if not has_weights or choice.fields.get("init") != "pretrained":
         return
     regimes = [choice.fields["regime"]]
     if "full" in kind.regimes and "full" not in regimes:
@@ -69,7 +70,7 @@ def controls_of(choice: StrategyChoice) -> Iterator[StrategyChoice]:
     for regime in regimes:
         values = {**choice.fields, "init": "random", "regime": regime}
         # what this regime does not use (a rank of LoRA under full) must not make two controls of one
-        unused = set(kind.search_space) - set(_build(choice.name, values).space())
+        unused = set(kind.search_space) - set(_build(choice.name, values).space()) | set(kind.pretraining_only_fields)
         defaults = default_values(kind)
         values |= {key: defaults[key] for key in unused}
         fixed = tuple(key for key in choice.fixed if key not in unused)

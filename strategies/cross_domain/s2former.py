@@ -99,6 +99,12 @@ class S2Former(WindowTransfer):
         **WindowTransfer.search_space,
         "position_weight": Float(0.05, 50.0, log=True),
     }
+    pretraining_only_fields: ClassVar[tuple[str, ...]] = (
+        *WindowTransfer.pretraining_only_fields,
+        *("mask_ratio", "spectral_mask_ratio", "decoder_width", "decoder_depth", "frequency_weight"),
+        *("high_frequency_weight", "frequency_axes", "frequency_cutoff", "frequency_distance", "spectral_high_share"),
+        *("consistency_weight", "variance_weight"),
+    )
     pretrain_fields: ClassVar[tuple[str, ...]] = (
         *("cross_attention", "layer_scale", "mask_ratio", "spectral_mask_ratio", "decoder_width", "decoder_depth"),
         *("frequency_weight", "high_frequency_weight", "frequency_axes", "frequency_cutoff", "frequency_distance"),
