@@ -66,7 +66,7 @@ def _training_set(data: RunData, strategy: Any) -> tuple[np.ndarray, np.ndarray]
 
 
 def _confusion(strategy: Any, model: Any, data: RunData, side: str) -> np.ndarray:
-    num_units = len(data.task.unit_names) if side == "test" else 1
+    num_units = data.num_units(side)
     total = np.zeros((num_units, data.num_classes, data.num_classes), dtype=np.int64)
     for piece in data.pieces(side):
         scored = piece.labels_HW != IGNORED

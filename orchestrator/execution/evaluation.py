@@ -48,7 +48,7 @@ def confusion_of_network(
     predicted as undefined, the last row is empty.
     """
     scoring = _Scoring(model, data, side, strategy, device, autocast, slice(rank, None, world_size))
-    num_units = len(data.task.unit_names) if side == "test" else 1
+    num_units = data.num_units(side)
     total = np.zeros((num_units, data.num_outputs, data.num_outputs), dtype=np.int64)
     model.eval()
     with torch.inference_mode():
@@ -100,7 +100,7 @@ class _Scoring:
                 chunk = slice(at, at + WINDOWS_A_CHUNK)
                 windows_NCpp = self.data.windows(image, rows_N[chunk], columns_N[chunk], self.strategy.window_px)
                 parts.append(self._classes(self.model.classify, windows_NCpp))
-            yield self.data.task.test_units[image][rows_N, columns_N], labels_HW[rows_N, columns_N], _joined(parts)
+            yield self.data.units_of(image)[rows_N, columns_N], labels_HW[rows_N, columns_N], _joined(parts)
 
     def _images(self) -> Predictions:
         """Images as they are predicted later, each by one rank; windows without a label are left out."""
@@ -116,7 +116,7 @@ class _Scoring:
             )
             for rows, predicted_HW, _ in strips:
                 scored = scored_HW[rows]
-                yield self.data.task.test_units[image][rows][scored], labels[image][rows][scored], predicted_HW[scored]
+                yield self.data.units_of(image)[rows][scored], labels[image][rows][scored], predicted_HW[scored]
 
     def _logits(self, image: int, wanted_HW: np.ndarray, rows: slice, columns: slice) -> torch.Tensor | None:
         if not wanted_HW[rows, columns].any():
@@ -145,6 +145,12 @@ def validation_scores(confusion: np.ndarray, data: RunData) -> dict[str, float]:
     return {f"val/{name}": value for name, value in metrics.scores(confusion[0], present).items()}
 
 
+def _scores_by_region(near_KK: np.ndarray, inside_KK: np.ndarray) -> dict[str, float]:
+    """Overall accuracy of test pixels near a border between classes, and of the others, where there are any."""
+    found = {"test/oa_border": near_KK, "test/oa_interior": inside_KK}
+    return {name: float(np.trace(kk[:, : len(kk)]) / kk.sum()) for name, kk in found.items() if kk.sum()}
+
+
 def score_test(
     confusion: np.ndarray, data: RunData, receptive_field_px: int
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -157,6 +163,8 @@ def score_test(
     facts, task = data.prepared.facts, data.task
     whole = confusion.sum(0)
     scores = {f"test/{name}": value for name, value in metrics.scores(whole, task.scored_classes).items()}
+    near, inside = confusion[: len(task.unit_names)], confusion[len(task.unit_names) :]
+    scores |= _scores_by_region(near.sum(0), inside.sum(0))
     if facts.headline_classes is not None:
         headline = tuple(c for c in task.scored_classes if facts.class_names[c] in facts.headline_classes)
         scores["test/headline_miou"] = metrics.scores(whole, headline)["miou"]
@@ -167,7 +175,7 @@ def score_test(
         "scored_classes": list(task.scored_classes),
         "headline_classes": list(facts.headline_classes) if facts.headline_classes else None,
         "units": [
-            {"name": n, "confusion": c.tolist()} for n, c in zip(task.unit_names, confusion, strict=True) if c.any()
+            {"name": n, "confusion": c.tolist()} for n, c in zip(task.unit_names, near + inside, strict=True) if c.any()
         ],
         "train_labels": task.train_count,
         "validation_labels": task.validation_count,

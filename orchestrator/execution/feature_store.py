@@ -165,7 +165,7 @@ class FeatureStore:
     ) -> np.ndarray:
         """This rank's share of the confusion matrices; see `evaluation.confusion_of_network`."""
         data = self._data
-        num_units = len(data.task.unit_names) if side == "test" else 1
+        num_units = data.num_units(side)
         total = np.zeros((num_units, data.num_outputs, data.num_outputs), dtype=np.int64)
         model.eval()
         with torch.inference_mode():

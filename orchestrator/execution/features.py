@@ -136,7 +136,7 @@ class FeatureRun:
             found: np.ndarray = np.load(path, mmap_mode="r+", allow_pickle=False)
             if found.shape == shape:
                 return found
-        made: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)  # type: ignore[no-untyped-call]
+        made: np.ndarray = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
         return made
 
     # ---- whole images

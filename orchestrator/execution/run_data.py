@@ -26,6 +26,8 @@ from orchestrator.plan.run_spec import RunSpec
 IGNORED = -1
 EVALUATION_TILE_PX = 1024
 TILE_MARGIN_PX = 64
+BORDER_PX = 2
+"""Pixels with another class so near count as border pixels (what a frequency constraint is said to help)."""
 Reader = Callable[[int, slice, slice], np.ndarray]
 """Image, rows and columns to what a model is fed `[h, w, F]`."""
 RARE = 0.1
@@ -208,12 +210,26 @@ class RunData(NormalisedImages):
         """Label maps of "validation" or "test"."""
         return self.task.validation_labels if side == "validation" else self.task.test_labels
 
+    def num_units(self, side: str) -> int:
+        """Confusion matrices that scoring a side makes: one, or two (border, interior) a test image or block."""
+        return 2 * len(self.task.unit_names) if side == "test" else 1
+
+    def units_of(self, image: int) -> np.ndarray:
+        """`[H, W]` number of the confusion matrix that a test pixel counts in.
+
+        First the test images or blocks, each with its pixels near a border between classes; then the same with the
+        others. What is no test pixel has any number.
+        """
+        units: np.ndarray = self.task.test_units[image].astype(np.int64)
+        inside = ~near_borders(self.prepared.images[image].labels_HW)
+        return np.where(inside, units + len(self.task.unit_names), units)
+
     def pieces(self, side: str) -> Iterator[Piece]:
         """Windows that together cover every label of a side exactly once, large images in overlapping tiles."""
         for image, labels in enumerate(self.labels_of(side)):
             if not (labels != IGNORED).any():
                 continue
-            units = self.task.test_units[image]
+            units = self.units_of(image)
             for rows, core_rows in tiles(labels.shape[0]):
                 for columns, core_columns in tiles(labels.shape[1]):
                     owned = np.full(labels.shape, IGNORED, dtype=np.int64)
@@ -223,6 +239,18 @@ class RunData(NormalisedImages):
                         yield Piece(
                             image=image, rows=rows, columns=columns, labels_HW=window, units_HW=units[rows, columns]
                         )
+
+
+def near_borders(labels_HW: np.ndarray, reach_px: int = BORDER_PX) -> np.ndarray:
+    """`[H, W]` whether a labelled pixel of another class lies within `reach_px` along both axes."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    side = 2 * reach_px + 1
+    labels = labels_HW.astype(np.int32)
+    highest = maximum_filter(labels, size=side, mode="nearest")
+    lowest = minimum_filter(np.where(labels == IGNORED, np.iinfo(np.int32).max, labels), size=side, mode="nearest")
+    near: np.ndarray = (labels != IGNORED) & ((highest != labels) | (lowest != labels))
+    return near
 
 
 def _coordinates(maps: tuple[np.ndarray, ...]) -> np.ndarray:
