@@ -34,6 +34,8 @@ class BandAdapter(nn.Module):
 
     def __init__(self, matrix_KC: Tensor, present_K: Tensor, group_bands: int) -> None:
         super().__init__()
+        self.bands_used = int((matrix_KC != 0).any(0).sum())
+        """Bands that some common band is made of."""
         # facts of the data set, not of the weights: kept out of the state dict
         self.register_buffer("matrix_KC", matrix_KC.float(), persistent=False)
         self.register_buffer("present_K", present_K, persistent=False)

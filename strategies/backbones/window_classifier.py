@@ -36,7 +36,12 @@ class WindowClassifier(AdaptableModel):
         features: Tensor = self.backbone(self.stem(x_NCpp))
         return features
 
-    def classify(self, features_NF: Tensor) -> Tensor:
+    def classify(self, x_NCpp: Tensor) -> Tensor:
+        """Logits `[N, K]` of the centres of windows."""
+        parts = torch.split(x_NCpp, self._at_once(x_NCpp))
+        return torch.cat([self.classify_features(self.window_features(part)) for part in parts])
+
+    def classify_features(self, features_NF: Tensor) -> Tensor:
         """Logits `[N, K]` of features."""
         logits: Tensor = self.head(features_NF[:, :, None, None], (1, 1))
         return logits[:, :, 0, 0]
@@ -50,12 +55,16 @@ class WindowClassifier(AdaptableModel):
         # the stem looks at single pixels: once an image, not once a window
         padded = pad_reflected(self.stem(x_BCHW), self.window_px // 2)
         windows = padded.unfold(2, self.window_px, 1).unfold(3, self.window_px, 1).permute(0, 2, 3, 1, 4, 5)
-        rows = windows.flatten(0, 1)  # a view: the windows of a whole image would take p * p times its memory
-        # few enough to stay in a CPU's cache; an accelerator wants more
-        at_once = self.windows_at_once * (1 if x_BCHW.device.type == "cpu" else 16)
+        at_once = self._at_once(x_BCHW)
+        # views up to the backbone: the windows of a whole image would take p * p times its memory
         parts = [
             self.backbone(part)
-            for some_RWKpp in torch.split(rows, max(1, at_once // width))
-            for part in torch.split(some_RWKpp.flatten(0, 1), at_once)
+            for image_HWKpp in windows
+            for rows_RWKpp in torch.split(image_HWKpp, max(1, at_once // width))
+            for part in torch.split(rows_RWKpp.flatten(0, 1), at_once)
         ]
         return torch.cat(parts).view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+    def _at_once(self, x_BCHW: Tensor) -> int:
+        """Windows in one pass: few enough to stay in a CPU's cache; an accelerator wants more."""
+        return self.windows_at_once * (1 if x_BCHW.device.type == "cpu" else 16)

@@ -36,6 +36,7 @@ class SpectralMae(WindowTransfer):
 
     summary: ClassVar[str] = "masked autoencoder on groups of bands, pretrained here"
     pretrain_fields: ClassVar[tuple[str, ...]] = ("mask_ratio", "decoder_width", "decoder_depth")
+    pretraining_only_fields: ClassVar[tuple[str, ...]] = (*WindowTransfer.pretraining_only_fields, *pretrain_fields)
     smallest_patch: ClassVar[int] = 1
     contract_fields: ClassVar[Mapping[str, Any]] = {**WindowTransfer.contract_fields, "decoder_width": 16}
     reference_step_s: ClassVar[float] = 0.1

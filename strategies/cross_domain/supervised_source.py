@@ -32,6 +32,10 @@ class SupervisedSource(WindowTransfer):
 
     summary: ClassVar[str] = "S2Former's encoder, pretrained here with the labels of a source"
     is_supervised: ClassVar[bool] = True
+    pretraining_only_fields: ClassVar[tuple[str, ...]] = (
+        *WindowTransfer.pretraining_only_fields,
+        "pretrain_label_smoothing",
+    )
     pretrain_fields: ClassVar[tuple[str, ...]] = ("cross_attention", "layer_scale", "pretrain_label_smoothing")
     reference_step_s: ClassVar[float] = 0.4
 

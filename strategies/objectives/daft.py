@@ -143,8 +143,8 @@ class DiffusionAlignedFineTuning(FineTuning):
         """Divergence of the student's answers from the teacher's, at a temperature, times its square."""
         temperature = self.alignment.temperature
         with torch.no_grad():
-            wanted = functional.log_softmax(self.teacher.classify(taught_NF).float() / temperature, dim=1)
-        given = functional.log_softmax(self.model.classify(learnt_NF).float() / temperature, dim=1)
+            wanted = functional.log_softmax(self.teacher.classify_features(taught_NF).float() / temperature, dim=1)
+        given = functional.log_softmax(self.model.classify_features(learnt_NF).float() / temperature, dim=1)
         return temperature**2 * functional.kl_div(given, wanted, reduction="batchmean", log_target=True)
 
 

@@ -48,7 +48,7 @@ class FineTuning(nn.Module):
     def cross_entropy(self, features_NF: Tensor, y_BHW: Tensor) -> Tensor:
         """Mean over the labelled windows, label smoothing included; their features come first."""
         labels_B = y_BHW.flatten(1)[:, y_BHW[0].numel() // 2].long()
-        logits = self.model.classify(features_NF[: len(labels_B)]).float()
+        logits = self.model.classify_features(features_NF[: len(labels_B)]).float()
         smoothing = self.settings.label_smoothing
         total = functional.cross_entropy(logits, labels_B, ignore_index=-1, reduction="sum", label_smoothing=smoothing)
         return total / (labels_B >= 0).sum().clamp_min(1)
