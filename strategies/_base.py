@@ -207,6 +207,14 @@ class Strategy:
         """The `pretrain` stage that this instance builds on; None where it starts from random or published weights."""
         return None
 
+    def check_transfer(self, sources: Sequence[Bands], target: Bands) -> None:  # noqa: ARG002
+        """Whether what is pretrained on these bands can go on with the target's; asked at plan time, without torch.
+
+        Raises:
+            StrategyError: it cannot, and why.
+        """
+        return
+
     def build_pretrainer(self, sources: Sequence[Bands]) -> nn.Module:
         """The module that a `pretrain` stage trains.
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from strategies._base import Bands, OwnPretraining, check_bands
+from strategies._base import Bands, OwnPretraining, StrategyError, check_bands
 from strategies._window_fields import Switch as Switch
 from strategies._window_fields import WindowFields
 
@@ -49,6 +49,17 @@ class WindowTransfer(WindowFields):
             seeds=self.pretrain_seeds,
             fields=(*ENCODER_FIELDS, *self.pretrain_fields),
         )
+
+    def check_transfer(self, sources: Sequence[Bands], target: Bands) -> None:
+        """Sources and target must be put on one grid; see `Strategy.check_transfer`."""
+        from strategies._window_bands import shared_grid
+
+        on_wavelengths = shared_grid(self, [bands.wavelengths_nm for bands in sources]) if sources else False
+        if on_wavelengths and target.wavelengths_nm is None:
+            raise StrategyError(
+                "its wavelengths are unknown, and the pretraining is on those of the sources; set grid: index "
+                "for both, or give wavelengths_nm"
+            )
 
     def make_encoder(self, *, dropout: float) -> S2Encoder | SpectralEncoder:
         """The encoder with random weights."""

@@ -29,6 +29,7 @@ from orchestrator.plan.stages import (
     pretraining_problem,
     pretraining_template,
     shared_cells,
+    transfer_problem,
 )
 from orchestrator.plan.states import judge, tally
 from orchestrator.plan.usage import Phase, simulate
@@ -136,7 +137,8 @@ def _plan_cell(
         is_started=bool(slots),
         incompatible=incompatibility(strategy, status.facts)
         or epochs_problem(expanded.train, status.facts, strategy)
-        or task_mismatch(status.facts, planned.split, cell.label_budget, planned.selection),
+        or task_mismatch(status.facts, planned.split, cell.label_budget, planned.selection)
+        or (transfer_problem(strategy, [one.facts for one in sources], status.facts) if own else ""),
         dataset=status,
         weights=weights,
         stage=pretraining_problem(own, sources) if own else ("", ""),

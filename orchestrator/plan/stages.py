@@ -16,7 +16,7 @@ from orchestrator.plan.facts import DatasetFacts, DatasetStatus
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.run_spec import RunSpec, content_hash
 from orchestrator.plan.versions import IMPLEMENTATION, STAGES
-from strategies._base import OwnPretraining, Pretraining, Strategy
+from strategies._base import Bands, OwnPretraining, Pretraining, Strategy, StrategyError
 
 ALL_LABELS = LabelBudget(kind="fraction", value=1.0, sampler="stratified_pixels")
 WHOLE_IMAGE_LIMIT_PX = 1024
@@ -60,6 +60,16 @@ def pretraining_problem(own: OwnPretraining, statuses: Sequence[DatasetStatus]) 
         if own.is_supervised and one.facts.labels == "none":
             return f"source {one.facts.name} has no labels, and this pretraining uses labels", ""
     return "", ""
+
+
+def transfer_problem(strategy: Strategy, sources: Sequence[DatasetFacts], target: DatasetFacts) -> str:
+    """Why what is pretrained on the sources cannot go on with the target; empty where it can."""
+    bands = [Bands(one.num_bands, one.wavelengths_nm, one.num_classes) for one in (*sources, target)]
+    try:
+        strategy.check_transfer(bands[:-1], bands[-1])
+    except StrategyError as error:
+        return f"{target.name}: {error}"
+    return ""
 
 
 def pretraining_template(
