@@ -3,7 +3,7 @@
     python benchmarks/s2former.py [--threads 1 2] [--windows 64] [--steps 5] [--patch 9] [--bands 200] [--table 12]
 
 All models see windows of the same size and number of bands, of random numbers. `train` is a step of forward, backward
-and AdamW on labelled windows; `pretrain` one of the pretraining stage; `predict` classifies every pixel of an image.
+and AdamW on labelled windows, below it the same with a teacher; `pretrain` one of the pretraining stage; `predict` classifies every pixel of an image.
 Then each improvement is switched off again, one at a time, and measured in pairs of alternating passes, so that the
 machine's other load falls on both; last comes the profiler's table of a pretraining step.
 
@@ -82,6 +82,10 @@ def _one(name: str, threads: int, given: argparse.Namespace) -> None:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     columns = " ".join(f"{'-' if rate is None else f'{rate:.0f}':>9}" for rate in rates)
     print(f"{name:32} {parameters:10d} {threads:7d} {columns}", flush=True)
+    if strategy.unlabelled_windows:
+        aligned = given.windows / _fastest(_aligned_training(model, strategy, given), given.steps)
+        label = f"  with DAFT, {strategy.unlabelled_windows} unlabelled more"
+        print(f"{label:32} {'':10} {threads:7d} {'':>9} {aligned:9.0f}", flush=True)
 
 
 def _strategy(name: str, patch: int) -> Strategy:
@@ -127,6 +131,23 @@ def _training(model: nn.Module, strategy: Strategy, given: argparse.Namespace) -
         functional.cross_entropy(model.train()(x), labels).backward()
         optimiser.step()
         optimiser.zero_grad()
+
+    return step
+
+
+def _aligned_training(model: nn.Module, strategy: Strategy, given: argparse.Namespace) -> Callable[[], None]:
+    objective = strategy.training_objective(model)
+    assert objective is not None
+    optimiser = torch.optim.AdamW(strategy.parameter_groups(objective))
+    x = torch.randn(given.windows, given.bands, given.patch, given.patch)
+    unlabelled = torch.randn(strategy.unlabelled_windows, given.bands, given.patch, given.patch)
+    labels = (torch.arange(given.windows) % NUM_CLASSES).view(-1, 1, 1)
+
+    def step() -> None:
+        objective.train()(x, labels, unlabelled, 0.5)["loss"].backward()
+        optimiser.step()
+        optimiser.zero_grad()
+        objective.after_step(0.5)
 
     return step
 
