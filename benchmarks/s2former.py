@@ -3,7 +3,10 @@
     python benchmarks/s2former.py [--threads 1 2] [--windows 64] [--steps 5] [--patch 9] [--bands 200] [--table 12]
 
 All models see windows of the same size and number of bands, of random numbers. `train` is a step of forward, backward
-and AdamW on labelled windows, below it the same with a teacher; `pretrain` one of the pretraining stage; `predict` classifies every pixel of an image.
+and AdamW on labelled windows, below it the same with a teacher; `pretrain` one of the pretraining stage; `predict`
+classifies every pixel of an image. With one thread a second is one of CPU time, which other processes hardly change;
+with more it is one of the clock.
+
 Then each improvement is switched off again, one at a time, and measured in pairs of alternating passes, so that the
 machine's other load falls on both; last comes the profiler's table of a pretraining step.
 
@@ -169,9 +172,10 @@ def _fastest(call: Callable[[], None], times: int) -> float:
 
 
 def _seconds(call: Callable[[], None]) -> float:
-    started = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    started = clock()
     call()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 # ---- each improvement, switched off again
