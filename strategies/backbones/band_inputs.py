@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from strategies._rgb import choose_rgb
-
-if TYPE_CHECKING:
-    import numpy as np
+from strategies.backbones.principal_axes import principal_axes
 
 
 class PrincipalComponents(nn.Module):
-    """Projection on the first components of the training spectra: a buffer, fitted once and never trained.
-
-    The sign of a component is arbitrary; here its largest weight is positive.
-    """
+    """Projection on the first components of the training spectra: a buffer, fitted once and never trained."""
 
     def __init__(self, num_bands: int, components: int) -> None:
         super().__init__()
@@ -29,10 +24,9 @@ class PrincipalComponents(nn.Module):
 
     def fit(self, spectra_NC: np.ndarray) -> None:
         """Take mean and axes from spectra `[N, C]`."""
-        spectra = torch.from_numpy(spectra_NC).double()
-        mean = spectra.mean(0)
-        self.mean.copy_(mean)
-        self.axes.copy_(_axes(spectra - mean, len(self.axes)))
+        found = principal_axes(spectra_NC, len(self.axes))
+        self.mean.copy_(torch.from_numpy(found.mean_C))
+        self.axes.copy_(torch.from_numpy(found.axes_PC))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Components `[B, P, H, W]`."""
@@ -98,6 +92,28 @@ class ImageNetScale(nn.Module):
         return (x_BCHW - self.mean[None, :, None, None]) / self.spread[None, :, None, None]
 
 
+class ThreeChannels(nn.Module):
+    """Three channels without weights to train, each with the mean and spread of a standardised picture."""
+
+    def __init__(self, choose: ChosenBands | PrincipalComponents) -> None:
+        super().__init__()
+        self.choose = choose
+        self.scale = ImageNetScale()
+
+    @torch.no_grad()
+    def fit(self, spectra_NC: np.ndarray) -> None:
+        """Take components and statistics from the training spectra."""
+        if isinstance(self.choose, PrincipalComponents):
+            self.choose.fit(spectra_NC)
+        chosen = self.choose(torch.from_numpy(np.ascontiguousarray(spectra_NC, dtype=np.float32))[:, :, None, None])
+        self.scale.fit(chosen[:, :, 0, 0])
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Three channels `[B, 3, H, W]`."""
+        scaled: Tensor = self.scale(self.choose(x_BCHW))
+        return scaled
+
+
 def make_input(
     kind: str, num_bands: int, wavelengths_nm: Sequence[float] | None, *, components: int, rgb_bands: str
 ) -> tuple[nn.Module, int]:
@@ -124,15 +140,12 @@ def make_input(
 def fit_input(model: nn.Module, spectra_NC: np.ndarray) -> None:
     """Fit what a model's input layer takes from the training spectra, where it takes anything."""
     for module in model.modules():
-        if isinstance(module, PrincipalComponents):
+        if isinstance(module, PrincipalComponents | ThreeChannels):
             module.fit(spectra_NC)
-        if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], ImageNetScale):
-            chosen = module[0](torch.from_numpy(spectra_NC)[:, :, None, None])
-            module[1].fit(chosen[:, :, 0, 0])
 
 
 def _axes(centred_NC: Tensor, components: int) -> Tensor:
-    """First eigenvectors of the covariance `[P, C]`, largest first, largest weight positive."""
+    """First eigenvectors of the covariance `[P, C]` as in `principal_axes`, on the device where the image is."""
     covariance = centred_NC.T @ centred_NC / max(1, len(centred_NC) - 1)
     axes = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:components]
     peak = axes.gather(1, axes.abs().argmax(1, keepdim=True))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from strategies._base import StrategyError
+from strategies.backbones.principal_axes import principal_axes
 
 CHANNELS = (16, 24, 40, 112, 1280)
 """Channels of the levels, at 1/2, 1/4, 1/8, 1/16 and 1/32 of the input's resolution."""
@@ -61,23 +62,13 @@ class BandProjection(nn.Conv2d):
     def fit(self, spectra_NC: np.ndarray) -> None:
         """Set the weights to the first three principal components, each scaled to the range that the backbone knows.
 
-        Every component gets mean 0 and standard deviation `INPUT_STD`, so that most values lie in [-1, 1]. The sign
-        of a component is arbitrary: its largest weight is made positive, so that it does not depend on the solver.
+        Every component gets mean 0 and standard deviation `INPUT_STD`, so that most values lie in [-1, 1].
         """
-        spectra = np.asarray(spectra_NC, dtype=np.float64)
-        mean_C = spectra.mean(axis=0)
-        covariance_CC = np.cov(spectra - mean_C, rowvar=False, bias=True).reshape(len(mean_C), len(mean_C))
-        variances, vectors = np.linalg.eigh(covariance_CC)
-        components_3C, variance_3 = vectors[:, ::-1][:, :3].T, np.maximum(variances[::-1][:3], 0)
-        largest = np.abs(components_3C).argmax(axis=1)
-        components_3C = components_3C * np.sign(components_3C[np.arange(len(largest)), largest])[:, None]
-        # a component without variance (fewer spectra than components) stays silent instead of amplifying noise
-        floor = 1e-10 * max(float(variance_3.max()), np.finfo(np.float64).tiny)
-        scale_3 = np.where(variance_3 > floor, INPUT_STD / np.sqrt(np.maximum(variance_3, floor)), 0.0)
-        weights_3C = components_3C * scale_3[:, None]
+        found = principal_axes(spectra_NC, 3)
+        weights_3C = found.axes_PC * found.scales_to(INPUT_STD)[:, None]
         self.weight.copy_(torch.from_numpy(weights_3C).to(self.weight.dtype)[:, :, None, None])
         if self.bias is not None:
-            self.bias.copy_(torch.from_numpy(-weights_3C @ mean_C).to(self.bias.dtype))
+            self.bias.copy_(torch.from_numpy(-weights_3C @ found.mean_C).to(self.bias.dtype))
 
 
 class ChannelsLast(nn.Module):

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from strategies.backbones.principal_axes import principal_axes
+
 SAMPLES = 100
 """Bands of a patch in pretraining: neighbours in a sensor's order, from a random first one on."""
 
@@ -40,17 +42,9 @@ class WhitenedComponents(nn.Module):
 
     def fit(self, spectra_NC: np.ndarray) -> None:
         """Take mean and axes from spectra `[N, C]`; a component without variance becomes 0."""
-        spectra = torch.from_numpy(spectra_NC).double()
-        mean = spectra.mean(0)
-        covariance = (spectra - mean).T @ (spectra - mean) / max(1, len(spectra) - 1)
-        values, vectors = torch.linalg.eigh(covariance)
-        values, vectors = values.flip(0)[: len(self.axes_PC)], vectors.T.flip(0)[: len(self.axes_PC)]
-        # the sign of a component is arbitrary; here its largest weight is positive
-        peak = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
-        has_variance = values > values[0].clamp_min(0) * 1e-9
-        scale = torch.where(has_variance, values.clamp_min(1e-300).rsqrt(), torch.zeros_like(values))
-        self.mean.copy_(mean)
-        self.axes_PC.copy_(vectors * torch.where(peak < 0, -1.0, 1.0) * scale[:, None])
+        found = principal_axes(spectra_NC, len(self.axes_PC))
+        self.mean.copy_(torch.from_numpy(found.mean_C))
+        self.axes_PC.copy_(torch.from_numpy(found.axes_PC * found.scales_to(1.0)[:, None]))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Components `[B, P, H, W]`."""

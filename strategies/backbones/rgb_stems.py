@@ -7,36 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from strategies._responses import cyclic_responses, rgb_responses, sees_colours
 from strategies._rgb import choose_rgb
-from strategies.backbones.band_inputs import ChosenBands, ImageNetScale, PrincipalComponents
+from strategies.backbones.band_inputs import ChosenBands, PrincipalComponents, ThreeChannels
 from strategies.backbones.efficientnet import INPUT_STD, BandProjection
 
 INFLATING = ("inflation", "wavelength_inflation")
-
-
-class ThreeChannels(nn.Module):
-    """Three channels without weights to train, each with the mean and spread of a standardised picture."""
-
-    def __init__(self, choose: ChosenBands | PrincipalComponents) -> None:
-        super().__init__()
-        self.choose = choose
-        self.scale = ImageNetScale()
-
-    @torch.no_grad()
-    def fit(self, spectra_NC: np.ndarray) -> None:
-        """Take components and statistics from the training spectra."""
-        if isinstance(self.choose, PrincipalComponents):
-            self.choose.fit(spectra_NC)
-        chosen = self.choose(torch.from_numpy(np.ascontiguousarray(spectra_NC, dtype=np.float32))[:, :, None, None])
-        self.scale.fit(chosen[:, :, 0, 0])
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Three channels `[B, 3, H, W]`."""
-        scaled: Tensor = self.scale(self.choose(x_BCHW))
-        return scaled
 
 
 class ColourProjection(BandProjection):

@@ -81,18 +81,16 @@ class DeepLabV3Plus(Strategy):
         weights_path: str | None = None,
     ) -> nn.Module:
         """See `Strategy.build`."""
-        from torch import nn
-
         from strategies.adaptation import AdaptableModel, adapt
         from strategies.backbones._weights import fill_pretrained
-        from strategies.backbones.band_inputs import ChosenBands, ImageNetScale
+        from strategies.backbones.band_inputs import ChosenBands, ThreeChannels
         from strategies.backbones.deeplabv3plus import DeepLabHead, MobileNetV2Levels
 
         check_bands(self, num_bands, wavelengths_nm)
         backbone = MobileNetV2Levels()
         fill_pretrained(backbone, WEIGHTS, self.init, weights_path)
         chosen = ChosenBands(choose_rgb(num_bands, wavelengths_nm, self.rgb_bands))
-        stem = nn.Sequential(chosen, ImageNetScale()) if self.scaled else chosen
+        stem = ThreeChannels(chosen) if self.scaled else chosen
         return adapt(AdaptableModel(stem=stem, backbone=backbone, head=DeepLabHead(num_classes)), self.regime)
 
     def initialise_from_data(self, model: nn.Module, spectra_NC: np.ndarray) -> None:
