@@ -87,15 +87,20 @@ def _scores(model: FoundModel) -> str:
 
 
 def _terms(model: FoundModel) -> str:
-    from strategies.backbones._weights import get_spec
+    from orchestrator.plan.provenance import SYNTHETIC, used_weights
+    from strategies.backbones._spec import NOT_STATED
+    from strategies.backbones._specs import get_spec
     from strategies.registry import get_strategy
 
     lines = [f"- data: {model.licence or 'not known here'}"]
-    pretraining = get_strategy(model.facts["strategy"]).pretraining
-    if pretraining is not None and model.facts["fields"].get("init") == "pretrained":
-        spec = get_spec(pretraining.weights)
+    loaded = used_weights(get_strategy(model.facts["strategy"])(**model.facts["fields"]))
+    if loaded is not None and loaded.startswith(SYNTHETIC):
+        lines.append(f"- initial weights: random numbers in the layout of {loaded.removeprefix(SYNTHETIC)}")
+    elif loaded is not None:
+        spec = get_spec(loaded)
         note = f" ({spec.licence_note})" if spec.licence_note else ""
-        lines.append(f"- initial weights {spec.name}: {spec.licence_weights}{note}")
+        stated = "not stated" if spec.licence_weights == NOT_STATED else spec.licence_weights
+        lines.append(f"- initial weights {spec.name}: {stated}{note}")
     return "\n".join(lines)
 
 
