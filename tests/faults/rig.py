@@ -94,7 +94,7 @@ class Rig:
                 [*command, *self.overrides], stdout=log, stderr=log, env=environment, start_new_session=True
             )
 
-    def finish(self, timeout_s: float = 400) -> int:
+    def finish(self, timeout_s: float = 900) -> int:
         """Wait for the command's end; its status (minus the number of the signal that killed it)."""
         assert self.process is not None
         end = time.time() + timeout_s
@@ -154,7 +154,7 @@ class Rig:
         """Every optimiser step and checkpoint so far."""
         return training_log.read_lines(self.folder / "steps")
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 240) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str, timeout_s: float = 600) -> None:
         """Wait while the command runs.
 
         Raises:
