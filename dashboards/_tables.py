@@ -144,7 +144,13 @@ def _gain(gain: Row | None) -> str:
     is_clear = gain["spread"] is not None and abs(gain["mean"]) > gain["spread"]
     tone = ("up" if gain["mean"] > 0 else "down") if is_clear else ""
     words = f"over {gain['control']}, {gain['pairs']} pairs"
-    text = f'<span class="{tone}" title="{escape(words)}">{100 * gain["mean"]:+.1f}{spread}</span>'
+    if gain.get("interval"):
+        low, high = (100 * end for end in gain["interval"])
+        words += f", 95% interval {low:+.1f} to {high:+.1f}"
+    if gain.get("verdict"):
+        words += f", p = {gain['p_adjusted']:.2g} after Holm: {gain['verdict']}"
+    mark = {"better": "▲", "worse": "▼", "equivalent": "="}.get(gain.get("verdict") or "", "")
+    text = f'<span class="{tone}" title="{escape(words)}">{100 * gain["mean"]:+.1f}{spread}{mark}</span>'
     return _cell(text, f"{gain['mean']:.6f}", "n")
 
 

@@ -44,14 +44,20 @@ def with_gains(row: ComparisonRow, rows: Iterable[ComparisonRow]) -> ComparisonR
     """A complete pretrained cell with its gains over both controls among `rows`, where those are complete too."""
     if row.init != "pretrained" or row.state != "complete":
         return row
-    controls = [other for other in rows if other.init == "random" and control_family(other) == control_family(row)]
+    controls = [other for other in rows if row.strategy in other.control_of] or [
+        other
+        for other in rows
+        if other.init == "random"
+        and control_family(other) == control_family(row)
+        and _other_fields(other.strategy) == _other_fields(row.strategy)
+    ]
     found = {regime: next((c for c in controls if c.regime == regime), None) for regime in (row.regime, "full")}
     return replace(row, gain_same_regime=_gain(row, found[row.regime]), gain_full=_gain(row, found["full"]))
 
 
-def control_family(row: ComparisonRow) -> tuple[str, tuple[str, str], str]:
-    """What a pretrained cell and its controls share: strategy, data set and budget, and every other fixed field."""
-    return row.strategy_name, row.group, _other_fields(row.strategy)
+def control_family(row: ComparisonRow) -> tuple[str, tuple[str, str]]:
+    """What a pretrained cell and its controls share: strategy, data set and budget."""
+    return row.strategy_name, row.group
 
 
 def _other_fields(label: str) -> str:

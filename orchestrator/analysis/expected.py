@@ -25,6 +25,7 @@ class ExpectedCell:
     leakage: str | None
     split: str | None
     selection: str | None
+    control_of: tuple[str, ...] = ()
     seeds: int
     optional: bool = False
     state: str
@@ -49,6 +50,7 @@ def expected_cells(plan: Plan) -> tuple[ExpectedCell, ...]:
             leakage=planned.leakage,
             split=planned.split,
             selection=planned.selection,
+            control_of=planned.cell.strategy.control_of,
             seeds=planned.seeds,
             optional=planned.optional,
             state=planned.state,

@@ -21,6 +21,12 @@ class Gain:
     pairs: int
     differences: Mapping[int, float]
     """By seed."""
+    interval: tuple[float, float] | None = None
+    """95% bootstrap interval of the mean over seeds; None for few pairs."""
+    p_adjusted: float | None = None
+    """Signed-rank test after Holm over all gains of the comparison; None where the pairs cannot carry one."""
+    verdict: str | None = None
+    """better, worse, equivalent (within one point) or undecided; None without a test."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +49,8 @@ class ComparisonRow:
     selection: str | None
     normalisation_scope: str | None = None
     optional: bool = False
+    control_of: tuple[str, ...] = ()
+    """Labels of the pretrained strategies that it is a control of."""
     cell_id: str | None
     state: CellState
     reason: str = ""

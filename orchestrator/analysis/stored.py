@@ -42,9 +42,12 @@ def stored_comparison(results_parquet: Path) -> StoredComparison | None:
 def _row(data: Mapping[str, Any]) -> ComparisonRow:
     values = {name: value for name, value in data.items() if name in _NAMES}
     values["values"] = _by_seed(data["values"])
+    values["control_of"] = tuple(data.get("control_of", ()))
     for name in ("gain_same_regime", "gain_full"):
         if data[name] is not None:
-            values[name] = Gain(**{**data[name], "differences": _by_seed(data[name]["differences"])})
+            interval = data[name].get("interval")
+            seeds = {"differences": _by_seed(data[name]["differences"]), "interval": interval and tuple(interval)}
+            values[name] = Gain(**{**data[name], **seeds})
     return ComparisonRow(**values)
 
 

@@ -1,8 +1,7 @@
 """What a sweep found: mean and spread over seeds of every cell, and what pretraining gave over its controls.
 
-Only what a few seeds can carry: means, the sample standard deviation, differences paired by seed. No test of
-significance is made; `contrasts.seeds_needed` says from how many pairs on one could be. A cell that is not complete
-has no mean.
+Means, the sample standard deviation, differences paired by seed, and, where there are enough seeds, which of the
+differences hold (`significance`). A cell that is not complete has no mean.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from orchestrator.analysis.results import parse_budget
 from orchestrator.analysis.rows import CellState, ComparisonRow
 from orchestrator.analysis.schema import COLUMNS
 from orchestrator.analysis.scorers import Scorer, built_in, final_score
+from orchestrator.analysis.significance import with_verdicts
 from orchestrator.analysis.wording import metric_title, notes, strategy_words
 from orchestrator.metrics import ALIASES, FURTHER_METRICS, METRICS
 
@@ -63,7 +63,7 @@ def compare(
     families: dict[Any, list[ComparisonRow]] = {}
     for row in rows:
         families.setdefault(control_family(row), []).append(row)
-    rows = [with_gains(row, families[control_family(row)]) for row in rows]
+    rows = with_verdicts([with_gains(row, families[control_family(row)]) for row in rows])
     winners = {id(row) for row in chosen(rows if expected is None else rows[: len(expected)])}
     return [replace(row, chosen=id(row) in winners) for row in rows]
 
@@ -143,6 +143,7 @@ def _expected_from(runs: Sequence[Mapping[str, Any]]) -> ExpectedCell:
         leakage=first["leakage"],
         split=first["split"],
         selection=first["selection"],
+        control_of=tuple((first["control_of"] or "").split(" | ")) if first["control_of"] else (),
         seeds=max(len(finals), 1),
         optional=bool(first["optional"]),
         state="failed" if failed else "partial",
@@ -180,6 +181,7 @@ def _row(
         selection=cell.selection,
         normalisation_scope=_common(runs, "normalisation_scope"),
         optional=cell.optional,
+        control_of=cell.control_of,
         cell_id=cell.cell_id,
         state=state,
         reason=reason,

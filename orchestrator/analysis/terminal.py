@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analysis.rows import ComparisonRow, Gain
-from orchestrator.analysis.wording import metric_title, number, short_count, strategy_words
+from orchestrator.analysis.wording import metric_title, number, short_count, strategy_words, verdict_mark
 
 _STATE_STYLES = {"incomplete": "yellow", "failed": "red", "blocked": "magenta"}
 
@@ -67,4 +67,4 @@ def _cells(row: ComparisonRow) -> tuple[Text, ...]:
 
 
 def _gain(gain: Gain | None) -> str:
-    return "-" if gain is None else number(gain.mean, gain.spread, sign="+")
+    return "-" if gain is None else f"{number(gain.mean, gain.spread, sign='+')}{verdict_mark(gain)}"

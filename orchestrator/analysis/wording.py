@@ -6,10 +6,17 @@ import re
 from collections.abc import Sequence
 
 from orchestrator.analysis.contrasts import count_contrasts, seeds_needed
-from orchestrator.analysis.rows import ComparisonRow
+from orchestrator.analysis.rows import ComparisonRow, Gain
 
 METRIC_TITLES = {"miou": "mIoU", "oa": "OA", "aa": "AA", "mean_f1": "mean F1", "kappa": "kappa"}
 _INIT_WORDS = {"init=random": "random weights", "init=synthetic": "synthetic weights"}
+VERDICT_WORDS = {
+    "better": "hold (▲)",
+    "worse": "hold the other way (▼)",
+    "equivalent": "are equivalent within one point (=)",
+    "undecided": "are undecided",
+}
+VERDICT_MARKS = {"better": "▲", "worse": "▼", "equivalent": "="}
 FURTHER_TITLES = {"weighted_f1": "weighted F1", "fw_iou": "weighted IoU", "macro_precision": "precision", "mcc": "MCC"}
 
 
@@ -32,10 +39,7 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
             "gain init: over random weights with the same regime; gain full: over training everything from random "
             "weights; both paired by seed, in points."
         )
-        found.append(
-            f"No significance is claimed: with {contrasts} contrast{'s' if contrasts > 1 else ''} a paired signed-rank "
-            f"test with Holm's correction can fall below 0.05 from {seeds_needed(contrasts)} seeds on."
-        )
+        found.extend(_verdicts(rows, contrasts))
     chosen = next((row for row in rows if row.chosen), None)
     if chosen is not None:
         by = f", by {metric_title(chosen.chosen_by)}" if chosen.chosen_by else ""
@@ -65,6 +69,44 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
         found.append("leak: pretraining data may or does include the target's sensor or scene; read those rows so.")
     found.extend(_open_cells(rows))
     return found
+
+
+def _verdicts(rows: Sequence[ComparisonRow], contrasts: int) -> list[str]:
+    """Which gains hold, one sentence each, or how many seeds it would take to say so."""
+    gains = {
+        (row.dataset, row.label_budget, row.strategy, gain.control): gain
+        for row in rows
+        for gain in (row.gain_same_regime, row.gain_full)
+        if gain is not None
+    }
+    judged = {key: gain for key, gain in gains.items() if gain.verdict is not None}
+    if not judged:
+        return [
+            f"No significance is claimed: with {contrasts} contrast{'s' if contrasts > 1 else ''} a paired signed-rank "
+            f"test with Holm's correction can fall below 0.05 from {seeds_needed(contrasts)} seeds on."
+        ]
+    found = [
+        f"Of {contrasts} gains, by a signed-rank test over seeds with Holm's correction at 0.05: "
+        + ", ".join(
+            f"{sum(gain.verdict == name for gain in judged.values())} {words}"
+            for name, words in VERDICT_WORDS.items()
+            if any(gain.verdict == name for gain in judged.values())
+        )
+        + ". Seeds are draws on these data sets: nothing is said about others."
+    ]
+    for (dataset, budget, strategy, control), gain in judged.items():
+        if gain.verdict in ("better", "worse") and gain.interval is not None:
+            low, high = gain.interval
+            found.append(
+                f"{VERDICT_MARKS[gain.verdict]} {dataset}, {budget}: {strategy} {100 * gain.mean:+.1f} points over "
+                f"{control} (95% interval {100 * low:+.1f} to {100 * high:+.1f}, p = {gain.p_adjusted:.2g})"
+            )
+    return found
+
+
+def verdict_mark(gain: Gain) -> str:
+    """A sign behind a gain: holds, holds the other way, equivalent; nothing where it is undecided or not tested."""
+    return VERDICT_MARKS.get(gain.verdict or "", "")
 
 
 def strategy_words(row: ComparisonRow) -> tuple[str, str]:
