@@ -31,7 +31,7 @@ class HyperSigma(FoundationModel):
     """HyperSIGMA's spatial branch, optionally weighted by its spectral branch, with a new head."""
 
     size: Literal["base", "large", "reduced"] = "base"
-    """base (86 million parameters a branch), large (303 million) or reduced (a tiny one without weights, for tests)."""
+    """base (90 million parameters; both branches 122), large (309; 414) or reduced (a tiny one for tests)."""
     input: Literal["pca", "bank100"] = "bank100"
     """bank100 (100 samples of the spectrum, pretrained input layer) or pca (components, new input layer)."""
     components: int = 30

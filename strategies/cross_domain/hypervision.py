@@ -21,7 +21,7 @@ class HyperVision(DictionaryModel):
     """HyperVision's image encoder with a new head; its input layer is pretrained and takes bands by wavelength."""
 
     size: Literal["huge", "reduced"] = "huge"
-    """huge (737 million parameters; no other size's file has a published name) or reduced (a tiny one for tests)."""
+    """huge (736 million parameters; no other size's file has a published name) or reduced (a tiny one for tests)."""
     ground_sampling_distance_m: float = 0.01
 
     summary: ClassVar[str] = (
