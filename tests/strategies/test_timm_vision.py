@@ -89,6 +89,18 @@ def test_weights_of_dinov3_need_consent_and_those_of_dinov2_do_not():
     assert consent["timm:vit_small_patch14_reg4_dinov2.lvd142m"] == ""
 
 
+@pytest.mark.parametrize(
+    ("model", "licence", "consent"),
+    [
+        ("test_vit.r160_in1k", "Apache-2.0", ""),
+        ("convnextv2_atto.fcmae", "cc-by-nc-4.0", "cc-by-nc-4.0"),
+    ],
+)
+def test_a_licence_that_is_not_permissive_needs_consent_in_any_model_of_timm(model, licence, consent):
+    spec = _weights.get_spec(f"timm:{model}")
+    assert (spec.licence_weights, spec.consent) == (licence, consent)
+
+
 def test_planning_with_a_listed_model_asks_neither_timm_nor_torch():
     code = (
         "import sys\n"

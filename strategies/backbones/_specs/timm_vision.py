@@ -10,8 +10,17 @@ from strategies._checks import StrategyError
 from strategies.backbones._spec import NOT_STATED, WeightsSpec
 from strategies.backbones._specs import TIMM
 
+PERMISSIVE = {
+    "apache-2.0": "Apache-2.0",
+    "mit": "MIT",
+    "bsd-3-clause": "BSD-3-Clause",
+    "bsd-2-clause": "BSD-2-Clause",
+    "cc-by-4.0": "CC-BY-4.0",
+    "cc0-1.0": "CC0-1.0",
+}
+"""Licences that ask for nothing but their mention, as timm writes them and as everybody does."""
 CONSENT = {"dinov3-license": "dinov3", "dinov3": "dinov3"}
-"""Licences, as timm states them, that have to be agreed to, and the names to give to `--accept-license`."""
+"""Names to give to `--accept-license` for others; where there is none, it is the licence's own name."""
 
 
 class Source(NamedTuple):
@@ -124,7 +133,12 @@ def source_of(model: str) -> Source:
 
 def _spec(listed: Listed, repository: str) -> WeightsSpec:
     source = source_of(listed.model)
-    consent = CONSENT.get(listed.licence.lower(), "")
+    licence = PERMISSIVE.get(listed.licence.lower(), listed.licence)
+    consent, note = "", ""
+    if licence == NOT_STATED:
+        consent, note = listed.model, "timm states no licence of these weights"
+    elif licence not in PERMISSIVE.values():
+        consent, note = CONSENT.get(licence, licence), "the licence has terms of its own"
     return WeightsSpec(
         name=TIMM + listed.model,
         title=listed.title,
@@ -135,8 +149,8 @@ def _spec(listed: Listed, repository: str) -> WeightsSpec:
         parameters=listed.parameters,
         manifest=f"timm_{listed.model}.json" if listed.model in _BY_MODEL else None,
         licence_code="Apache-2.0",
-        licence_weights=listed.licence,
-        licence_note="the licence of the weights has terms of its own" if consent else "",
+        licence_weights=licence,
+        licence_note=note,
         consent=consent,
         min_bands=3,
         max_bands=3,
