@@ -12,7 +12,7 @@ from orchestrator.config import SearchConfig
 from orchestrator.plan.cells import LabelBudget
 from orchestrator.plan.run_spec import RunSpec, canonical, content_hash
 from orchestrator.plan.slots import cell_identity
-from orchestrator.plan.versions import IMPLEMENTATION
+from orchestrator.plan.versions import IMPLEMENTATION, STAGES
 from strategies._base import Float
 
 SPACE = {"learning_rate": Float(1e-4, 1e-2, log=True)}
@@ -140,7 +140,9 @@ def test_without_a_search_its_settings_are_no_part_of_the_cell() -> None:
 
 
 def test_the_versions_in_keys_are_those_of_the_modules() -> None:
-    from orchestrator.execution import training
+    from orchestrator.execution import features, pretraining, training
 
     assert IMPLEMENTATION["metrics"] == metrics.IMPLEMENTATION_VERSION
     assert IMPLEMENTATION["training"] == training.IMPLEMENTATION_VERSION
+    assert STAGES["pretrain"] == {"pretrain": pretraining.IMPLEMENTATION_VERSION}
+    assert STAGES["features"] == {"features": features.IMPLEMENTATION_VERSION}
