@@ -47,7 +47,7 @@ class HsiAdapter(FoundationModel):
     }
     accepts: ClassVar[Accepts] = Accepts(min_bands=3)
     pretraining: ClassVar[Pretraining | None] = PretrainingOfModel()  # type: ignore[assignment]
-    reference_step_s: ClassVar[float] = 4.0
+    reference_step_s: ClassVar[float] = 3.0
 
     def __post_init__(self) -> None:
         check_model_name(self.model)

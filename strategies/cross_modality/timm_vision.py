@@ -89,7 +89,7 @@ class TimmVision(FoundationModel):
     accepts: ClassVar[Accepts] = Accepts(min_bands=3)
     pretraining: ClassVar[Pretraining | None] = PretrainingOfModel()  # type: ignore[assignment]
     feature_fields: ClassVar[tuple[str, ...]] = ("model", "size", "input", "rgb_bands", "enlarge")
-    reference_step_s: ClassVar[float] = 1.5
+    reference_step_s: ClassVar[float] = 1.2
 
     def __post_init__(self) -> None:
         # first: what the model was pretrained on is read from its name
