@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.datasets._base import UNLABELLED
-from orchestrator.datasets._hs3_splits import permutation
 from orchestrator.datasets._sides import Sides
 from orchestrator.datasets._streams import shuffled, stream
 from orchestrator.datasets.store import PreparedDataset
 from orchestrator.plan.cells import LabelBudget
-from orchestrator.plan.epochs import share_of_images
 
 
 def held_out(count: int) -> NDArray[np.bool_]:
@@ -58,9 +56,6 @@ class Drawing:
         self.classes = prepared.facts.num_classes
         self.labels = np.concatenate([image.labels_HW.reshape(-1) for image in prepared.images])
         self.side = np.concatenate([side.reshape(-1) for side in sides.side_maps])
-        self.unit = np.concatenate([unit.reshape(-1) for unit in sides.unit_maps])
-        self.unit_names = sides.unit_names
-        self.seed = seed
         self.stream_names = ("labels", prepared.facts.name, sides.split, fold, sampler, seed)
 
     def side_pixels(self, side: int) -> NDArray[np.int64]:
@@ -74,18 +69,6 @@ class Drawing:
             own = pixels[self.labels[pixels] == index]
             ordered.append(own[shuffled(own.size, stream(*self.stream_names, side, index))])
         return ordered
-
-    def whole_images(self, side: int, fraction: float) -> NDArray[np.int64]:
-        """All labels of the first images in a seeded permutation of the side's images, sorted by name.
-
-        As HS3-Bench draws them: with its seed, and N images, the prefix of PyTorch's permutation of N, of which
-        round(fraction x N) are taken. Larger fractions hold the images of smaller ones.
-        """
-        images = sorted(np.unique(self.unit[self.side == side]).tolist(), key=lambda unit: self.unit_names[unit])
-        count = share_of_images(fraction, len(images))
-        order = [images[index] for index in permutation(len(images), self.seed)]
-        pixels = self.side_pixels(side)
-        return pixels[np.isin(self.unit[pixels], order[:count])]
 
 
 def label_maps(labels: Sequence[NDArray[np.int16]], chosen: NDArray[np.int64]) -> tuple[NDArray[np.int16], ...]:

@@ -66,10 +66,11 @@ def sides_of(prepared: PreparedDataset, *, split: str, fold: int) -> Sides:
         unit_maps: tuple[NDArray[np.int32], ...] = (prepared.layout.block_map,)
         unit_names = prepared.layout.names()
     else:
-        unit_maps = tuple(np.full(shape, index, dtype=np.int32) for index, shape in enumerate(shapes))
+        # One number in the shape of a map: a large set has as many pixels as would fill the memory.
+        unit_maps = tuple(np.broadcast_to(np.int32(index), shape) for index, shape in enumerate(shapes))
         unit_names = tuple(image.name for image in prepared.images)
     if chosen == "random":
-        side_maps: Sequence[NDArray[np.int8]] = [np.full(shape, TRAIN, dtype=np.int8) for shape in shapes]
+        side_maps: Sequence[NDArray[np.int8]] = [np.broadcast_to(np.int8(TRAIN), shape) for shape in shapes]
     elif chosen == "block":
         side_maps = [_layout(prepared).side_map]
     else:
@@ -80,11 +81,11 @@ def sides_of(prepared: PreparedDataset, *, split: str, fold: int) -> Sides:
             **dict.fromkeys(plan.test, TEST),
         }
         side_maps = [
-            np.full(shape, sides.get(image.name, NO_SIDE), dtype=np.int8)
+            np.broadcast_to(np.int8(sides.get(image.name, NO_SIDE)), shape)
             for image, shape in zip(prepared.images, shapes, strict=True)
         ]
     masked = tuple(
-        np.where(image.valid_HW, sides, np.int8(NO_SIDE))
+        sides if image.valid_HW.all() else np.where(image.valid_HW, sides, np.int8(NO_SIDE))
         for image, sides in zip(prepared.images, side_maps, strict=True)
     )
     buffer_px = _layout(prepared).buffer_px if chosen == "block" else 0

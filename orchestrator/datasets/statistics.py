@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.datasets.store import PreparedDataset
+from orchestrator.datasets.store import PreparedDataset, PreparedImage
 from orchestrator.datasets.tasks import Task
 from orchestrator.errors import ConfigError, DataError, unknown
 
 MODES = ("none", "per_band_zscore", "per_band_minmax", "scale")
 SCOPES = ("train", "scene")
 CHUNK_PIXELS = 65_536
+MOST_KNOWN = 8
+Visible = Sequence[NDArray[np.bool_]] | None
+"""Pixels that count, one map an image; None = all that hold data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +30,11 @@ class BandStatistics:
     std_C: NDArray[np.float64]
     minimum_C: NDArray[np.float64]
     maximum_C: NDArray[np.float64]
+
+
+_known: dict[tuple[int, ...], tuple[tuple[PreparedImage, ...], BandStatistics]] = {}
+"""What this process has worked out, by mapped images and by what is visible of them: the runs of a sweep that share a
+split share their statistics. The images are held, so that no others can get their identity."""
 
 
 def band_statistics(prepared: PreparedDataset, task: Task, scope: str) -> BandStatistics:
@@ -43,36 +52,47 @@ def band_statistics(prepared: PreparedDataset, task: Task, scope: str) -> BandSt
     """
     if scope not in SCOPES:
         raise unknown("normalisation_scope", scope, SCOPES)
-    masks = [
-        image.valid_HW & visible if scope == "train" else image.valid_HW
-        for image, visible in zip(prepared.images, task.train_visible, strict=True)
-    ]
-    count = sum(int(mask.sum()) for mask in masks)
-    if count == 0:
+    visible = task.train_visible if scope == "train" else None
+    counts, sums = [], []
+    for mask in _masks(prepared, visible):
+        counts.append(int(np.count_nonzero(mask)))
+        sums.append(zlib.crc32(np.packbits(mask).data))
+    if not sum(counts):
         raise DataError(
             f"dataset {prepared.facts.name!r} has no valid pixel in scope {scope!r}; check nodata and split"
         )
-    from_images = _from_moments(prepared, masks)
+    from_images = _from_moments(prepared, counts)
     if from_images is not None:
         return from_images
+    key = (id(prepared.images), *sums)
+    if key not in _known:
+        while len(_known) >= MOST_KNOWN:
+            del _known[next(iter(_known))]
+        _known[key] = prepared.images, _from_pixels(prepared, visible, sum(counts))
+    return _known[key][1]
+
+
+def _from_pixels(prepared: PreparedDataset, visible: Visible, count: int) -> BandStatistics:
     total = np.zeros(prepared.facts.num_bands)
     minimum, maximum = np.full_like(total, np.inf), np.full_like(total, -np.inf)
-    for spectra in _chunks(prepared, masks):
+    for spectra in _chunks(prepared, visible):
         total += spectra.sum(axis=0)
         minimum, maximum = np.minimum(minimum, spectra.min(axis=0)), np.maximum(maximum, spectra.max(axis=0))
     mean = total / count
     # A second pass: the one-pass formula loses the variance of bands with a large mean.
     squares = np.zeros_like(total)
-    for spectra in _chunks(prepared, masks):
+    for spectra in _chunks(prepared, visible):
         squares += ((spectra - mean) ** 2).sum(axis=0)
-    return BandStatistics(mean_C=mean, std_C=np.sqrt(squares / count), minimum_C=minimum, maximum_C=maximum)
+    found = BandStatistics(mean_C=mean, std_C=np.sqrt(squares / count), minimum_C=minimum, maximum_C=maximum)
+    for array in vars(found).values():
+        array.flags.writeable = False  # it is handed to every run of this process
+    return found
 
 
-def _from_moments(prepared: PreparedDataset, masks: list[NDArray[np.bool_]]) -> BandStatistics | None:
+def _from_moments(prepared: PreparedDataset, counts: Sequence[int]) -> BandStatistics | None:
     """Statistics of whole images from what is known of each; None where an image is used in part, or is not known."""
     chosen = []
-    for image, mask in zip(prepared.images, masks, strict=True):
-        used = int(mask.sum())
+    for image, used in zip(prepared.images, counts, strict=True):
         if used and (image.moments is None or used != image.moments.count):
             return None
         if used and image.moments is not None:
@@ -88,9 +108,15 @@ def _from_moments(prepared: PreparedDataset, masks: list[NDArray[np.bool_]]) -> 
     )
 
 
-def _chunks(prepared: PreparedDataset, masks: list[NDArray[np.bool_]]) -> Iterator[NDArray[np.float64]]:
+def _masks(prepared: PreparedDataset, visible: Visible) -> Iterator[NDArray[np.bool_]]:
+    """Pixels of each image that count, one image at a time."""
+    for index, image in enumerate(prepared.images):
+        yield image.valid_HW if visible is None else image.valid_HW & visible[index]
+
+
+def _chunks(prepared: PreparedDataset, visible: Visible) -> Iterator[NDArray[np.float64]]:
     """Selected spectra [n, C], a limited number at a time so that large cubes stay on disk."""
-    for image, mask in zip(prepared.images, masks, strict=True):
+    for image, mask in zip(prepared.images, _masks(prepared, visible), strict=True):
         rows = max(1, CHUNK_PIXELS // image.valid_HW.shape[1])
         for first in range(0, image.valid_HW.shape[0], rows):
             chosen = image.cube_HWC[first : first + rows][mask[first : first + rows]]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.datasets._base import TEST, TRAIN, UNLABELLED, VALIDATION
 from orchestrator.datasets._sampling import Drawing, count_of, held_out, label_maps, sided_shots
 from orchestrator.datasets._sides import Sides, Split, sides_of
+from orchestrator.datasets._whole_images import draw_whole_images
 from orchestrator.datasets.store import PreparedDataset
 from orchestrator.errors import ConfigError, DataError, unknown
 from orchestrator.plan.cells import LabelBudget
@@ -80,6 +81,9 @@ def draw_task(
     """
     sides = sides_of(prepared, split=split, fold=fold)
     _check(prepared, sides, label_budget, selection)
+    if label_budget.sampler == "whole_images":
+        whole = draw_whole_images(prepared, sides, label_budget.value, selection, subset_seed)
+        return _task(prepared, sides, fold, label_budget, selection, whole)
     labels = [image.labels_HW for image in prepared.images]
     if sides.split == "random":
         train, validation, test = _draw_random(prepared, sides, label_budget, selection, subset_seed)
@@ -139,8 +143,6 @@ def _draw_from_sides(draw: Drawing, budget: LabelBudget, selection: str) -> tupl
 
 
 def _take(draw: Drawing, side: int, budget: LabelBudget) -> NDArray[np.int64]:
-    if budget.sampler == "whole_images":
-        return draw.whole_images(side, budget.value)
     return np.concatenate([own[: count_of(budget, own.size)] for own in draw.in_order(side)])
 
 
@@ -182,14 +184,14 @@ def _task(
     maps: Sequence[tuple[NDArray[np.int16], ...]],
 ) -> Task:
     train, validation, test = maps
-    counts = [np.concatenate([image[image != UNLABELLED] for image in side]) for side in maps]
-    for name, count in (("train", counts[0].size), ("test", counts[2].size)):
+    counts = [_class_counts(side, prepared.facts.num_classes) for side in maps]
+    for name, count in (("train", counts[0].sum()), ("test", counts[2].sum())):
         if count == 0:
             raise DataError(
                 f"dataset {prepared.facts.name!r}, split {sides.split!r}, fold {fold}: no label to {name} with "
                 f"label budget {budget}; choose a larger budget or another split"
             )
-    trained, scored = set(counts[0].tolist()), tuple(sorted(set(counts[2].tolist())))
+    trained, scored = (tuple(np.flatnonzero(counts[side]).tolist()) for side in (0, 2))
     units, unit_names = _test_units(sides, test)
     return Task(
         dataset=prepared.facts.name,
@@ -201,25 +203,44 @@ def _task(
         train_labels=train,
         validation_labels=validation,
         test_labels=test,
-        train_visible=tuple(side == TRAIN for side in sides.side_maps),
+        train_visible=tuple(_is_train(side) for side in sides.side_maps),
         test_units=units,
         unit_names=unit_names,
         scored_classes=scored,
         classes_trained=len(trained),
         classes_untrained=tuple(index for index in scored if index not in trained),
-        train_count=counts[0].size,
-        validation_count=counts[1].size,
-        test_count=counts[2].size,
+        train_count=int(counts[0].sum()),
+        validation_count=int(counts[1].sum()),
+        test_count=int(counts[2].sum()),
     )
+
+
+def _is_train(side_HW: NDArray[np.int8]) -> NDArray[np.bool_]:
+    if side_HW.strides == (0, 0):  # one number in the shape of a map
+        return np.broadcast_to(side_HW[0, 0] == TRAIN, side_HW.shape)
+    return side_HW == TRAIN
+
+
+def _class_counts(maps: Sequence[NDArray[np.int16]], classes: int) -> NDArray[np.int64]:
+    """Labelled pixels of each class."""
+    counts = np.zeros(classes, dtype=np.int64)
+    for labels_HW in maps:
+        counts += np.bincount(labels_HW[labels_HW != UNLABELLED], minlength=classes)
+    return counts
 
 
 def _test_units(
     sides: Sides, test: tuple[NDArray[np.int16], ...]
 ) -> tuple[tuple[NDArray[np.int32], ...], tuple[str, ...]]:
     """Number the blocks or images that hold test pixels from 0."""
-    tested = [labels != UNLABELLED for labels in test]
-    used = np.unique(np.concatenate([unit[here] for unit, here in zip(sides.unit_maps, tested, strict=True)]))
+    found = [np.unique(unit[labels != UNLABELLED]) for unit, labels in zip(sides.unit_maps, test, strict=True)]
+    used = np.unique(np.concatenate(found))
     number = np.full(len(sides.unit_names), -1, dtype=np.int32)
     number[used] = np.arange(used.size)
-    maps = tuple(np.where(here, number[unit], -1) for unit, here in zip(sides.unit_maps, tested, strict=True))
+    maps = tuple(
+        np.where(labels != UNLABELLED, number[unit], np.int32(-1))
+        if own.size
+        else np.broadcast_to(np.int32(-1), labels.shape)
+        for unit, labels, own in zip(sides.unit_maps, test, found, strict=True)
+    )
     return maps, tuple(sides.unit_names[index] for index in used)

@@ -10,6 +10,7 @@ import pytest
 from made_data import made_scene, write_yaml
 from test_dataset_tasks import draw
 
+from orchestrator.datasets import statistics
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.statistics import band_statistics, normalise
@@ -48,6 +49,16 @@ def test_a_changed_unlabelled_training_spectrum_changes_them(indian_pines: Prepa
 
 def test_statistics_are_the_same_at_every_label_budget(indian_pines: PreparedDataset) -> None:
     assert np.array_equal(_values(indian_pines, budget=0.01), _values(indian_pines, budget=1.0))
+
+
+def test_they_are_worked_out_once_for_all_runs_of_a_split(
+    indian_pines: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = band_statistics(indian_pines, draw(indian_pines, 0.1), "train")
+    monkeypatch.setattr(statistics, "_from_pixels", lambda *_: pytest.fail("worked out again"))
+    assert band_statistics(indian_pines, draw(indian_pines, 0.5), "train") is first
+    with pytest.raises(ValueError, match="read-only"):
+        first.mean_C[0] = 0
 
 
 def test_pixels_without_data_do_not_count(scene_folder: Path, locations: DataLocations) -> None:

@@ -176,6 +176,17 @@ def test_whole_images_leave_validation_and_test_untouched(root: DataLocations) -
         assert all(np.array_equal(a, b) for a, b in zip(getattr(few, part), getattr(all_of_them, part), strict=True))
 
 
+def test_a_budget_of_whole_images_takes_no_memory_for_the_pixels_of_the_set(root: DataLocations) -> None:
+    store, budget = prepared("hsi_drive", root), LabelBudget(kind="fraction", value=0.5, sampler="whole_images")
+    drawn = draw_task(
+        store, split="default", fold=0, label_budget=budget, selection="validation_matched", subset_seed=0
+    )
+    maps = ("train_labels", "validation_labels", "test_labels", "train_visible")
+    for name in maps:
+        for image, found in zip(store.images, getattr(drawn, name), strict=True):
+            assert found.strides == (0, 0) or np.shares_memory(found, image.labels_HW), name
+
+
 def test_published_sizes_of_the_budgets() -> None:
     def sizes(name: str) -> list[int]:
         budgets = [LabelBudget(kind="fraction", value=v, sampler="whole_images") for v in (0.01, 0.05, 0.1, 0.25, 0.5)]
