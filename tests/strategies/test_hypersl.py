@@ -67,6 +67,7 @@ def test_the_published_file_fits_at_full_size():
     check_manifest(MANIFEST, published_rows())
     check_full_size(get_spec("hypersl_small"), published_rows(), hypersl.hypersl_small)
     parameters = sum(int(np.prod(shape)) for name, shape, _ in published_rows() if "running" not in name and shape)
+    assert parameters == get_spec("hypersl_small").parameters
     assert parameters == pytest.approx(9.16e6, rel=0.001)  # as counted in the published checkpoint
 
 

@@ -16,6 +16,7 @@ SPECS = (
         stripped=("module.",),
         # the decoder, and `pe`, an all-zero scratch table that the published forward pass overwrites
         dropped=("mask_token", "pe", "corss_attn", "decoder_blocks", "norm1", "norm2", "decoder_layer"),
+        parameters=9_155_969,
         manifest="hypersl_small.json",
         licence_code=NOT_STATED,
         licence_weights=NOT_STATED,
