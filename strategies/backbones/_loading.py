@@ -60,6 +60,11 @@ def make_architecture(spec: WeightsSpec, *, on_meta: bool = False) -> nn.Module:
     module, _, attribute = spec.architecture.partition(":")
     try:
         make: Callable[[], nn.Module] = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise StrategyError(
+            f"weights {spec.name!r}: their model needs the package {error.name!r}, which is not installed; install it, "
+            "or the extra of hsfm-sweep that brings it"
+        ) from error
     except (ImportError, AttributeError) as error:
         raise StrategyError(
             f"weights {spec.name!r}: architecture {spec.architecture!r} cannot be made: {error}"

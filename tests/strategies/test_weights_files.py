@@ -3,6 +3,7 @@
 import argparse
 import shutil
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_every_datasheet_can_be_followed(name):
     module, _, attribute = one.architecture.partition(":")
     assert module.startswith("strategies.backbones.")
     assert attribute
+
+
+@pytest.mark.parametrize("name", [name for name, one in all_specs().items() if one.manifest and name != NAME])
+def test_every_manifest_fills_the_model_of_its_datasheet_and_leaves_nothing_over(name):
+    one = all_specs()[name]
+    source = Path(find_spec(one.architecture.partition(":")[0]).origin).read_text()
+    if "torchgeo" in source and not find_spec("torchgeo"):
+        pytest.skip("torchgeo is not installed")
+    keys = _synthetic.read_manifest(one.manifest)
+    on_meta = {key.name: torch.empty(key.shape, device="meta") for key in keys}
+    model = _loading.make_architecture(one, on_meta=True)
+    found = _loading.fit(_reading.Checkpoint(tensors=on_meta, metadata={}), model.state_dict(), one)
+    assert found.problems == ""
+    assert {key.name for key in keys if key.kind == "dropped"} <= set(found.dropped)
 
 
 def test_the_weights_of_every_strategy_are_in_the_registry():
