@@ -142,7 +142,7 @@ def _task(
     """The data set and the sides of the run, drawn again as they were for its training."""
     from orchestrator.datasets.prepare import prepare
     from orchestrator.datasets.store import open_prepared
-    from orchestrator.datasets.tasks import draw_task
+    from orchestrator.datasets.tasks import draw_task, selection_of_run
 
     tags = run.tags
     source, budget = _planned(place.plan(locations.data_root), tags) or (
@@ -157,14 +157,12 @@ def _task(
             f"data set {source} has digest {prepared.digest}, but run {run.key} was trained on "
             f"{tags['hsfm.dataset_digest']}: files, splits or the reader have changed since; put the former files back"
         )
-    selection = tags["hsfm.selection"]
     task = draw_task(
         prepared,
         split=tags["hsfm.split"],
         fold=int(tags["hsfm.fold"]),
         label_budget=budget,
-        # a final run trains on all shots, those too on which its search validated
-        selection="none" if selection == "held_out_shots" else selection,
+        selection=selection_of_run(tags["hsfm.selection"], "final"),
         subset_seed=int(tags["hsfm.seed"]),
     )
     return prepared, task

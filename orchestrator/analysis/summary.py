@@ -48,7 +48,9 @@ def compare(
     Raises:
         ConfigError: unknown metric.
     """
-    name = metric.name if isinstance(metric, Scorer) else ALIASES.get(metric, metric)
+    if not isinstance(metric, Scorer):
+        metric = ALIASES.get(metric, metric)
+    name = metric.name if isinstance(metric, Scorer) else metric
     score_of = _test_score(table, metric)
     by_cell: dict[str, list[dict[str, Any]]] = {}
     for run in _plain_runs(table, with_units=_needs_units(table, metric)):

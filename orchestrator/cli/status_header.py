@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rich.markup import escape
 
-from orchestrator.cli.printing import duration
+from orchestrator.cli.printing import duration, size
 from orchestrator.plan.durations import clock
 from orchestrator.sweep_status import SweepStatus
 
@@ -34,7 +34,7 @@ def header(found: SweepStatus, go_on: str) -> Iterator[str]:
     disk = found.disk
     if disk.used_bytes is not None and disk.free_bytes is not None:
         more = "more than " if disk.is_partial else ""
-        yield f"  disk     {more}{_size(disk.used_bytes)} used in the folder, {_size(disk.free_bytes)} free"
+        yield f"  disk     {more}{size(disk.used_bytes)} used in the folder, {size(disk.free_bytes)} free"
 
 
 def _driver_words(found: SweepStatus) -> str:
@@ -86,10 +86,3 @@ def _seconds_between(earlier: str, later: str) -> float | None:
         return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
     except (ValueError, TypeError):
         return None
-
-
-def _size(size_bytes: int) -> str:
-    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
-        if size_bytes >= factor:
-            return f"{size_bytes / factor:.1f} {unit}"
-    return f"{size_bytes / 1e3:.0f} kB"

@@ -52,6 +52,14 @@ class Task:
     test_count: int
 
 
+def selection_of_run(selection: str, stage: str) -> str:
+    """What a run of a stage draws where a cell selects this way.
+
+    With held-out shots the search validates on some of the k labels; the final run trains on all k of them.
+    """
+    return "none" if stage == "final" and selection == "held_out_shots" else selection
+
+
 def draw_task(
     prepared: PreparedDataset,
     *,

@@ -15,7 +15,7 @@ import numpy as np
 
 from orchestrator.datasets.statistics import band_statistics, normalise
 from orchestrator.datasets.store import PreparedDataset, open_prepared
-from orchestrator.datasets.tasks import Task, draw_task
+from orchestrator.datasets.tasks import Task, draw_task, selection_of_run
 from orchestrator.errors import DataError
 from orchestrator.execution.model_files import EXAMPLE_SIDE_PX
 from orchestrator.execution.normalised_images import NormalisedImages
@@ -62,14 +62,12 @@ class RunData(NormalisedImages):
                 f"{prepared_path} holds data with digest {prepared.digest}; this run is defined on "
                 f"{spec.dataset_digest} of {spec.dataset}; the data changed meanwhile: start the sweep again"
             )
-        # With held-out shots the search validates on some of the k labels; the final run trains on all k of them.
-        final_of_shots = spec.stage == "final" and spec.selection == "held_out_shots"
         self.task: Task = draw_task(
             prepared,
             split=spec.split,
             fold=spec.fold,
             label_budget=spec.label_budget,
-            selection="none" if final_of_shots else spec.selection,
+            selection=selection_of_run(spec.selection, spec.stage),
             subset_seed=spec.subset_seed,
         )
         statistics = band_statistics(prepared, self.task, spec.train["normalisation_scope"])
