@@ -104,7 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is not None:
         return _status_of(list(arguments), is_command=False)
     # in every phase, not only while runs train: what is written stays whole, and the status says "interrupted"
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, _interrupt)
     status = _status_of(sys.argv[1:], is_command=True)
     if status:
         # Ray's farewell at the end of a process would wait for a cluster that may be gone, and change the status

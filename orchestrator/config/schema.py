@@ -94,7 +94,9 @@ class ExecutionConfig:
     prefetch: int = 1
     """Trial drivers started ahead of a free group."""
     max_attempts: int = 3
-    """Attempts at a run that was lost with its worker, group or node, before it counts as failed."""
+    """Attempts at a run that was lost with its worker or group, before it counts as failed."""
+    max_lost_nodes: int = 20
+    """Machines (taken back, cut off, broken) that a run may lose between two rungs; they use up no attempt."""
     same_error_limit: int = 3
     """Cells in a row that fail with the same error before the sweep stops; 0 = never."""
     stall_timeout_s: float = 600

@@ -100,6 +100,7 @@ def _validate_execution(execution: ExecutionConfig) -> None:
         "recycle_after_runs",
         "memory_limit_gib",
         "restarts",
+        "max_lost_nodes",
     ):
         _at_least(f"execution.{name}", getattr(execution, name), 0)
     for name in ("cpus_per_worker", "max_attempts"):

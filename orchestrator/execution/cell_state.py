@@ -84,15 +84,22 @@ class CellState:
         Attempts are counted anew: somebody has looked at it, or the machine is another one.
         """
         for slot, record in list(self.slots.items()):
-            if record.state == "running" and record.failures:
-                self.put(record.with_(failures=0))
+            if record.state == "running" and (record.failures or record.lost_nodes):
+                self.put(record.with_(failures=0, lost_nodes=0))
             if record.state != "failed":
                 continue
             is_search = slot.startswith("search/")
             if everything or not is_search or self.winner(fold_of_search(slot)) is None:
                 self.put(
                     record.with_(
-                        state="running", failures=0, error="", cause="", micro_batches=1, reached_step=0, scores={}
+                        state="running",
+                        failures=0,
+                        lost_nodes=0,
+                        error="",
+                        cause="",
+                        micro_batches=1,
+                        reached_step=0,
+                        scores={},
                     )
                 )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-PASSING_CAUSES = frozenset({"lost", "stalled", "storage"})
+NODE_LOST = "node_lost"
+"""The run's machine went away, or was about to: no fault of the run's, and counted apart."""
+PASSING_CAUSES = frozenset({"lost", "stalled", "storage", NODE_LOST})
 """Causes that may pass: a dead worker or node, a rank that hung, a full or unreachable disk. Trying anything else
 again fails again."""
 SIGNATURE_LENGTH = 120
@@ -16,14 +18,18 @@ def cause_of(kind: str, cause: str | None) -> str:
     return cause or ("time_limit" if kind == "cancelled" else "lost")
 
 
-def verdict(cause: str, failures: int, max_attempts: int, *, can_split: bool) -> Verdict:
-    """What becomes of a run that has failed `failures` times.
+def verdict(
+    cause: str, failures: int, max_attempts: int, *, can_split: bool, lost_nodes: int = 0, max_lost_nodes: int = 0
+) -> Verdict:
+    """What becomes of a run that has failed `failures` times, and lost its machine `lost_nodes` times.
 
     Args:
         cause: class of the newest failure.
-        failures: attempts that failed in this session, the newest included.
+        failures: attempts that failed in this session, the newest included, those of lost machines not.
         max_attempts: attempts that a run gets where the cause may pass.
         can_split: the run was out of memory, and its batch in twice as many parts gives the same gradients.
+        lost_nodes: attempts that went with their machine, the newest included.
+        max_lost_nodes: how many of those a run may have before it has failed.
 
     Returns:
         retry: another attempt, from its newest checkpoint.
@@ -35,6 +41,8 @@ def verdict(cause: str, failures: int, max_attempts: int, *, can_split: bool) ->
         return "split" if can_split else "fail"
     if cause not in PASSING_CAUSES:
         return "fail"
+    if cause == NODE_LOST:
+        return "retry" if lost_nodes <= max_lost_nodes else "fail"
     if failures < max_attempts:
         return "retry"
     return "pause" if cause == "storage" else "fail"

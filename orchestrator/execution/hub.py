@@ -11,14 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-import ray
+from orchestrator.execution.failures import NODE_LOST
+from orchestrator.execution.hub_records import SAVE_NOW, Group, Lease
 
-from orchestrator.execution.hub_records import Group, Lease
-
-NAMESPACE = "hsfm-sweep"
-HUB_NAME = "hub"
 STALE = {"kind": "stale"}
 """Handed to an incarnation that was given up: it must come back as the next one."""
 
@@ -26,7 +24,9 @@ STALE = {"kind": "stale"}
 class Hub:
     """See the module's docstring. Every method is a coroutine of one actor, so nothing needs a lock."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken_nodes: Callable[[], set[str]] = set) -> None:
+        """`taken_nodes` tells the ids of nodes that are dead or about to go."""
+        self._taken_nodes = taken_nodes
         self._groups: dict[str, Group] = {}
         self._leases: dict[str, Lease] = {}
         self._idle: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
@@ -53,7 +53,8 @@ class Hub:
                 former.lease_id,
                 {"kind": "lost", "reason": f"worker group {group_id} generation {former.generation} died"},
             )
-        if former and not (former.finished_runs or former.lease_id or former.lost_a_run):
+        is_fruitless = former and not (former.finished_runs or former.lease_id or former.lost_a_run)
+        if is_fruitless and former and not former.is_on(self._taken_nodes()):
             self._fruitless[group_id] += 1  # with a run lost, that run's own count goes up
         self._start_errors.pop(group_id, None)
         group = self._groups[group_id] = Group(generation=generation, places=places)
@@ -93,7 +94,10 @@ class Hub:
         self._last_progress = lease.heard_at = time.time()
         if event["kind"] != "tick":  # a tick only asks whether to go on
             lease.events.put_nowait(event)
-        return lease.is_cancelled
+        if lease.is_cancelled or not (lease.wants_checkpoint and event.get("can_save")):
+            return lease.is_cancelled
+        lease.wants_checkpoint = False
+        return SAVE_NOW
 
     async def finished(self, group_id: str, generation: int, lease_id: str, event: dict[str, Any]) -> None:
         """The end of a segment: reached, cancelled or failed; the group is free again unless it says it leaves."""
@@ -152,6 +156,11 @@ class Hub:
             lease.is_cancelled = reason
         else:
             self._abandoned.add(lease_id)
+
+    async def save_soon(self, lease_id: str) -> None:
+        """The run's machine is about to go: it writes a checkpoint at its next tick."""
+        if lease := self._leases.get(lease_id):
+            lease.wants_checkpoint = True
 
     async def stop(self, reason: str) -> None:
         """Cancel every run at its next evaluation and start no further one."""
@@ -231,20 +240,7 @@ class Hub:
             self._refused += 1
             return
         lease.is_over, self._last_progress = True, time.time()
+        group = self._groups.get(lease.group_id)
+        if event.get("cause", event["kind"]) in ("lost", "stalled") and group and group.is_on(self._taken_nodes()):
+            event = {**event, "cause": NODE_LOST}  # the run went with its machine, or hangs because a peer did
         lease.events.put_nowait(event)
-
-
-def start_hub() -> Any:
-    """Start the hub on the node of the calling driver; a handle to it."""
-    node = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-        ray.get_runtime_context().get_node_id(), soft=False
-    )
-    actor = ray.remote(Hub).options(
-        name=HUB_NAME, namespace=NAMESPACE, num_cpus=0, max_concurrency=10_000, scheduling_strategy=node
-    )
-    return actor.remote()
-
-
-def find_hub() -> Any:
-    """The hub's handle, from a worker or a trial driver."""
-    return ray.get_actor(HUB_NAME, namespace=NAMESPACE)

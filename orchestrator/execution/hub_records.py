@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
+
+SAVE_NOW = "save now"
+"""Answer to a tick: write a checkpoint, then go on."""
 
 
 @dataclass
@@ -23,6 +27,10 @@ class Group:
     finished_runs: int = 0
     idle_since: float = field(default_factory=time.time)
     heard_at: float = field(default_factory=time.time)
+
+    def is_on(self, nodes: Collection[str]) -> bool:
+        """Whether any rank is on one of these nodes."""
+        return any(place["node_id"] in nodes for place in self.places)
 
     def to_data(self, now: float) -> dict[str, Any]:
         """What the watchdog looks at."""
@@ -42,6 +50,8 @@ class Lease:
     events: asyncio.Queue[dict[str, Any]] = field(default_factory=asyncio.Queue)
     is_over: bool = False
     is_cancelled: str = ""
+    wants_checkpoint: bool = False
+    """Its machine is about to go: it is to save at its next tick."""
     spent_s: float = 0.0
     started: float = field(default_factory=time.time)
     heard_at: float = field(default_factory=time.time)

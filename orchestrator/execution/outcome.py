@@ -55,9 +55,13 @@ def timing_of(condition: dict[str, Any], began: float) -> Timing | None:
     return Timing(first - began, last - first, tuple(condition["gaps_s"])) if first and last else None
 
 
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+"""SIGUSR1 is what a batch system sends ahead of its time limit (Slurm: `--signal=USR1@120`)."""
+
+
 @contextmanager
 def ending_on_signals(stop: Any, outcome: SweepOutcome) -> Iterator[None]:
-    """SIGINT and SIGTERM end the sweep within steps, its state checkpointed. A second one ends it at once."""
+    """SIGINT, SIGTERM and SIGUSR1 end the sweep within steps, its state checkpointed. A second one ends it at once."""
 
     def handle(number: int, frame: Any) -> None:  # noqa: ARG001
         if outcome.is_interrupted:
@@ -68,7 +72,7 @@ def ending_on_signals(stop: Any, outcome: SweepOutcome) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    former = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, handle) for number in ENDING_SIGNALS}
     try:
         yield
     finally:

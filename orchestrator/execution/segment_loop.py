@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from orchestrator.execution import checkpoints
+from orchestrator.execution.hub_records import SAVE_NOW
 from orchestrator.execution.optimisation import Optimisation
 from orchestrator.execution.seat import Progress, Seat
 from orchestrator.execution.streams import stream_seed
@@ -106,11 +107,14 @@ class SegmentLoop(ABC):
             self._save()
             return self._tell([point])
         reason, is_due = self.seat.first(
-            lambda: (self.seat.tell({"kind": "tick"}), time.monotonic() - self._saved_at > CHECKPOINT_INTERVAL_S)
+            lambda: (
+                self.seat.tell({"kind": "tick", "can_save": True}),
+                time.monotonic() - self._saved_at > CHECKPOINT_INTERVAL_S,
+            )
         )
         if reason or is_due:
             self._save()
-        return str(reason)
+        return "" if reason == SAVE_NOW else str(reason)
 
     def _tell(self, points: list[dict[str, Any]]) -> str:
         """Tell the driver of evaluations, the newest last; why to stop, or ""."""

@@ -115,7 +115,7 @@ def _execute(
     cluster.set_environment(plan.grid.execution)
     import ray
 
-    from orchestrator.execution.hub import start_hub
+    from orchestrator.execution.hub_place import start_hub
     from orchestrator.execution.progress import Progress
     from orchestrator.execution.watchdog import Watchdog
 

@@ -15,7 +15,7 @@ from orchestrator.config import ExecutionConfig, SearchConfig
 from orchestrator.execution import rounds
 from orchestrator.execution.cell_queue import CellQueue
 from orchestrator.execution.cell_state import SELECTION, CellState
-from orchestrator.execution.failures import CircuitBreaker, cause_of, verdict
+from orchestrator.execution.failures import NODE_LOST, CircuitBreaker, cause_of, verdict
 from orchestrator.execution.segments import Journal, Segment
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.plan.planned import PlannedCell
@@ -222,7 +222,13 @@ class SweepState:
             self._put(
                 state,
                 state.slots[slot].with_(
-                    reached_step=step, scores=scores, seconds=float(event["seconds"]), failures=0, error="", cause=""
+                    reached_step=step,
+                    scores=scores,
+                    seconds=float(event["seconds"]),
+                    failures=0,
+                    lost_nodes=0,
+                    error="",
+                    cause="",
                 ),
             )
         is_last = step >= state.rungs[-1]
@@ -240,13 +246,20 @@ class SweepState:
         record = state.slots[segment.slot]
         cause = cause_of(event["kind"], event.get("cause"))
         error = str(event.get("error") or event.get("reason") or "lost")
-        failures = record.failures + 1
-        can_split = bool(event.get("can_split"))
-        decided = verdict(cause, failures, self.execution.max_attempts, can_split=can_split)
+        went_with_node = cause == NODE_LOST
+        failures, lost_nodes = record.failures + (not went_with_node), record.lost_nodes + went_with_node
+        decided = verdict(
+            cause,
+            failures,
+            self.execution.max_attempts,
+            can_split=bool(event.get("can_split")),
+            lost_nodes=lost_nodes,
+            max_lost_nodes=self.execution.max_lost_nodes,
+        )
         parts = 2 * record.micro_batches if decided == "split" else record.micro_batches
         for slot in state.twins(key):
-            changed = state.slots[slot].with_(failures=failures, error=error, cause=cause, micro_batches=parts)
-            self._put(state, changed)
+            changed = {"failures": failures, "lost_nodes": lost_nodes, "error": error, "cause": cause}
+            self._put(state, state.slots[slot].with_(**changed, micro_batches=parts))
         self.journal.attempt_failed(state.planned, segment, cause=cause, error=error, decided=decided)
         if decided == "pause":
             self.stop_reason = self.stop_reason or (

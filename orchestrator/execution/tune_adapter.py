@@ -16,7 +16,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from orchestrator.errors import LedgerError
-from orchestrator.execution.hub import find_hub
+from orchestrator.execution.hub_place import find_hub
 from orchestrator.execution.segments import Segment
 from orchestrator.execution.sweep_state import SweepState
 

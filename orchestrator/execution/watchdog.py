@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from orchestrator.config import ExecutionConfig
 from orchestrator.execution.cluster import DRIVER_RESOURCE, WorkerGroups
+from orchestrator.execution.hub_place import draining_nodes
 from orchestrator.execution.local_ray import LocalRay, kill_here
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,10 @@ CANCEL_GRACE_S = 30.0
 """A run that was told to stop ends at its next step; one that does not is ended with its worker group."""
 SILENT_LOOKS = 3
 """Looks in a row that Ray does not answer, after which it is taken for dead."""
-ASK_EVERY_S, ANSWER_WITHIN_S = 10.0, 45.0
+ASK_EVERY_S, ANSWER_WITHIN_S = 5.0, 45.0
 """How often the cluster's control service (GCS) is asked for a sign of life, and how long it may take."""
+SAVE_AGAIN_S = 20.0
+"""A run on a machine that is about to go writes a checkpoint this often: at most so much work is lost."""
 
 
 class Stop(Protocol):
@@ -53,6 +56,7 @@ class Watchdog:
         self._stop_reason, self._has_told, self._local = stop_reason, False, local
         self._over = threading.Event()
         self._cancelled_at: dict[str, float] = {}
+        self._saved_at: dict[str, float] = {}
         self._service = _ControlService()
         self.condition: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
@@ -97,6 +101,7 @@ class Watchdog:
         if diagnosis := self._diagnose():
             self._stop(diagnosis, hard=True)
             return True
+        self._save_on_notice()
         self._end_silent_groups()
         self._limit_runs()
         if (reason := self._stop_reason()) and not self._has_told:
@@ -121,6 +126,15 @@ class Watchdog:
                 self._hub.cancel.remote(lease_id, reason)
                 if time.monotonic() - told_at > CANCEL_GRACE_S:
                     self._end_group(lease["group"], "time_limit", reason)
+
+    def _save_on_notice(self) -> None:
+        """Runs on machines that were told to go write a checkpoint now, and again until they are gone."""
+        for lease_id, lease in self.condition["leases"].items():
+            places = self.condition["groups"].get(lease["group"], {}).get("places", ())
+            is_due = time.monotonic() - self._saved_at.get(lease_id, -math.inf) > SAVE_AGAIN_S
+            if is_due and any(place["node_id"] in self._service.draining for place in places):
+                self._saved_at[lease_id] = time.monotonic()
+                self._hub.save_soon.remote(lease_id)
 
     def _end_silent_groups(self) -> None:
         for group_id, group in self.condition["groups"].items():
@@ -178,12 +192,17 @@ class Watchdog:
 
 
 class _ControlService:
-    """Asks the cluster's GCS for a sign of life in a thread of its own: without it the call would not come back."""
+    """Asks the cluster's GCS for a sign of life, and for nodes that are about to go.
+
+    In a thread of its own: without a GCS the calls would not come back.
+    """
 
     def __init__(self) -> None:
         self._answered = threading.Event()
         self._asked_at = -math.inf
         self._answered.set()
+        self.draining: set[str] = set()
+        """Ids of nodes that were told to go."""
 
     def missing(self) -> str:
         """What does not answer, in words; "" while it does."""
@@ -199,6 +218,7 @@ class _ControlService:
         import ray
 
         ray.nodes()  # type: ignore[no-untyped-call]
+        self.draining = draining_nodes()
         self._answered.set()
 
 

@@ -20,7 +20,8 @@ import torch
 import torch.distributed as dist
 
 from orchestrator.execution.failure_causes import failure_event
-from orchestrator.execution.hub import STALE, find_hub
+from orchestrator.execution.hub import STALE
+from orchestrator.execution.hub_place import find_hub
 from orchestrator.execution.seat import Seat
 from orchestrator.execution.training import NetworkRun
 from orchestrator.plan.run_spec import RunSpec

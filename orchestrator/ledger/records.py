@@ -30,11 +30,13 @@ class SlotRecord:
     scores: Mapping[str, float] = field(default_factory=dict)
     """Newest scores at `reached_step`, or the final ones: "val/miou", "test/miou" and so on."""
     failures: int = 0
-    """Attempts that were lost or failed."""
+    """Attempts that were lost or failed, those that went with their machine not counted."""
+    lost_nodes: int = 0
+    """Attempts that went with their machine: taken back, cut off or broken."""
     error: str = ""
     """Why it failed, in a line; the log has the rest."""
     cause: str = ""
-    """Class of the last failure: lost, storage, out_of_memory, run_error, time_limit or stalled; "" = none."""
+    """Class of the last failure: lost, node_lost, storage, out_of_memory, run_error, time_limit, stalled; "" = none."""
     micro_batches: int = 1
     """Parts that a rank's batch is computed in: 2 after the run was out of memory."""
     seconds: float = 0.0

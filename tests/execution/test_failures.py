@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
+import signal
 import subprocess
 import threading
 import time
@@ -20,6 +22,7 @@ from orchestrator.execution.cluster import WorkerGroups
 from orchestrator.execution.failure_causes import failure_event
 from orchestrator.execution.failures import verdict
 from orchestrator.execution.local_ray import LocalRay, own_children
+from orchestrator.execution.outcome import SweepOutcome, ending_on_signals
 from orchestrator.execution.publish import Housekeeper
 from orchestrator.execution.ray_start import RayStarter
 from orchestrator.execution.tallies import SELECTION, best_final
@@ -81,6 +84,12 @@ def test_a_run_out_of_memory_is_tried_in_smaller_parts_as_long_as_its_batch_can_
     assert verdict("out_of_memory", 1, 3, can_split=False) == "fail"
 
 
+def test_a_run_that_lost_its_machines_has_used_up_none_of_its_attempts() -> None:
+    assert verdict("node_lost", 2, 3, can_split=False, lost_nodes=19, max_lost_nodes=20) == "retry"
+    assert verdict("node_lost", 0, 3, can_split=False, lost_nodes=21, max_lost_nodes=20) == "fail"
+    assert verdict("lost", 3, 3, can_split=False, lost_nodes=0, max_lost_nodes=20) == "fail"
+
+
 def test_a_final_run_without_a_score_is_never_better_than_one_with_a_bad_score() -> None:
     def final(seed: int, **scores: float) -> SlotRecord:
         return SlotRecord(slot=f"final/{seed}", key=f"{seed}" * 16, state="finished", scores=scores)
@@ -131,6 +140,23 @@ def test_a_ray_that_does_not_answer_in_any_of_the_watchdogs_calls_is_lost() -> N
     assert _watch(GetTimeoutError("late")) == [
         "the Ray cluster does not answer any more (GetTimeoutError) hard=True is_lost=True"
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_ends_the_sweep_resumably_the_warning_of_a_batch_system_too(number: signal.Signals) -> None:
+    told: list[str] = []
+    heard = threading.Event()
+    outcome = SweepOutcome(name="sweep", folder=Path())
+
+    def stop(reason: str) -> None:
+        told.append(reason)
+        heard.set()
+
+    with ending_on_signals(stop, outcome):
+        os.kill(os.getpid(), number)
+        assert heard.wait(5)
+    assert told == [f"interrupted by {number.name}"]
+    assert outcome.exit_code == 130
 
 
 def test_worker_groups_that_do_not_leave_are_waited_for_once_and_not_one_after_another() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.execution.hub import STALE, Hub
+from orchestrator.execution.hub_records import SAVE_NOW
 
 PLACES = [{"node_id": "n", "host": "h", "pid": 1}]
 REACHED = {"kind": "reached", "step": 1}
@@ -43,6 +44,46 @@ def test_a_group_that_dies_again_and_again_without_a_run_is_counted() -> None:
         return await hub.condition()
 
     assert asyncio.run(dies())["fruitless_restarts"] == {"group": 3}
+
+
+def test_a_run_is_not_blamed_for_a_machine_that_went_away() -> None:
+    async def causes() -> list[str | None]:
+        taken: set[str] = set()
+        hub = Hub(lambda: taken)
+        told = []
+        for number, gone in enumerate([set(), {"n"}, {"other"}]):
+            await hub.enter("group", PLACES)
+            await hub.lease(f"run-{number}", {})
+            taken.clear()
+            taken.update(gone)
+            await hub.enter("group", PLACES)
+            told.append((await hub.event(f"run-{number}")).get("cause"))
+            await hub.finished("group", (await hub.condition())["groups"]["group"]["generation"], "none", REACHED)
+            hub._idle = asyncio.Queue()
+        return told
+
+    assert asyncio.run(causes()) == [None, "node_lost", None]
+
+
+def test_a_rank_that_hangs_because_a_peers_machine_is_gone_is_not_blamed_either() -> None:
+    async def cause() -> str:
+        hub = Hub(lambda: {"far"})
+        await hub.enter("group", [*PLACES, {"node_id": "far", "host": "f", "pid": 2}])
+        await hub.lease("run", {})
+        assert await hub.give_up("group", 0, "run", "stalled", "no step")
+        return str((await hub.event("run"))["cause"])
+
+    assert asyncio.run(cause()) == "node_lost"
+
+
+def test_a_run_on_a_machine_that_is_about_to_go_is_told_once_to_save_and_goes_on() -> None:
+    async def answers() -> list[str]:
+        hub = await _with_a_run()
+        await hub.save_soon("run")
+        events = [{"kind": "tick"}, {"kind": "tick", "can_save": True}, {"kind": "tick", "can_save": True}]
+        return [await hub.report("group", 0, "run", event) for event in events]
+
+    assert asyncio.run(answers()) == ["", SAVE_NOW, ""]
 
 
 def test_a_group_that_took_another_run_meanwhile_is_not_given_up() -> None:

@@ -149,6 +149,26 @@ def test_lost_workers_change_nothing_but_attempts() -> None:
     assert max(r.attempt for s in shaken.records.values() for r in s.values()) > 1
 
 
+def test_machines_that_go_away_use_up_no_attempts_and_are_counted_apart() -> None:
+    cells, grid = plan_cells(trials=0, seeds=1, budgets=(0.1,))
+    journal = MemoryJournal()
+    execution = ExecutionConfig(max_attempts=2, max_lost_nodes=5)
+    state = SweepState(cells, {}, search=grid.search, execution=execution, journal=journal)
+    segment = state.next_segment(limit=1)
+    assert segment is not None
+    leases = set()
+    for number, cause in enumerate(["node_lost"] * 5 + ["lost"]):
+        assert segment.lease_id not in leases
+        leases.add(segment.lease_id)
+        state.on_end(segment.lease_id, {"kind": "lost", "cause": cause, "reason": "went away"})
+        record = journal.records[segment.cell_id][segment.slot]
+        assert (record.state, record.lost_nodes) == ("running", min(number + 1, 5))
+        segment = state.next_segment(limit=1)
+        assert segment is not None
+    state.on_end(segment.lease_id, {"kind": "lost", "reason": "worker died"})
+    assert journal.records[segment.cell_id][segment.slot].state == "failed"
+
+
 def test_no_finished_run_is_trained_twice() -> None:
     cells, grid = plan_cells()
     journal = MemoryJournal()
