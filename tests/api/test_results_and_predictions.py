@@ -117,14 +117,14 @@ def test_every_pixel_has_one_side_and_the_sides_have_the_labels_that_the_run_cou
 def test_a_prediction_that_counts_otherwise_is_told(
     undisturbed: Path, finals: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.prediction import pixels
+    from orchestrator.execution.saved_model import SavedModel
 
     run = finals[0]
 
-    def all_first_class(_: Any, image: Any, *__: Any) -> Any:
-        return np.zeros(image.labels_HW.shape, dtype=np.int64)
+    def all_first_class(_: Any, __: Any, height: int, width: int) -> Any:
+        yield slice(0, height), np.zeros((height, width), dtype=np.int64), None
 
-    monkeypatch.setattr(pixels, "_predict_window", all_first_class)
+    monkeypatch.setattr(SavedModel, "predict_strips", all_first_class)
     with pytest.warns(UserWarning, match="test pixels are counted otherwise"):
         predictions = load_predictions(run["key"], undisturbed / SWEEP)
     stored = np.sum([unit["confusion"] for unit in run["units"]], axis=0)
