@@ -28,7 +28,7 @@ class CNN3D(WindowNetwork):
 
     summary: ClassVar[str] = "3-D convolutional network on windows (Hamida et al. 2018), from scratch"
     smallest_patch: ClassVar[int] = 3
-    reference_step_s: ClassVar[float] = 0.3
+    reference_step_s: ClassVar[float] = 0.15
 
     def build(
         self,

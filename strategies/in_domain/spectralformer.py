@@ -41,7 +41,7 @@ class SpectralFormer(WindowNetwork):
 
     summary: ClassVar[str] = "SpectralFormer: transformer along groups of bands of windows, from scratch"
     contract_fields: ClassVar[Mapping[str, Any]] = {"patch": 3, "width": 16, "depth": 3, "heads": 2}
-    reference_step_s: ClassVar[float] = 0.8
+    reference_step_s: ClassVar[float] = 1.1
 
     def __post_init__(self) -> None:
         if isinstance(self.fusion, bool):  # YAML reads on and off as true and false

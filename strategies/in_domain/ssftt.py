@@ -39,7 +39,7 @@ class SSFTT(WindowNetwork):
     summary: ClassVar[str] = "SSFTT: convolutions, tokens and one transformer block on windows, from scratch"
     smallest_patch: ClassVar[int] = 5
     contract_fields: ClassVar[Mapping[str, Any]] = {"patch": 7, "components": 8, "width": 16, "heads": 2}
-    reference_step_s: ClassVar[float] = 0.2
+    reference_step_s: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
