@@ -153,11 +153,18 @@ def feature_template(
             **{name: train[name] for name in names if name in train},
             "steps": 1,
             "values": "float16",
-            "pixels": "labelled" if strategy.receptive_field_px == 1 else "valid",
+            "pixels": _pixels_of(strategy),
         },
         metric="loss",
         implementation={**template.implementation, **STAGES["features"]},
     )
+
+
+def _pixels_of(strategy: Strategy) -> str:
+    """Which pixels' features are kept: labelled, all valid ones, or whole images as they are."""
+    if not strategy.is_pixelwise:
+        return "images"
+    return "labelled" if strategy.receptive_field_px == 1 else "valid"
 
 
 def shards_of(facts: DatasetFacts) -> int:
@@ -207,9 +214,12 @@ def _stages_of(shared: _Shared, fold: int, seed: int, is_search: bool) -> tuple[
         found.append(replace(planned.pretraining, seed=number, subset_seed=number, fold=of_fold))
     if planned.features is not None:
         is_random = planned.features.fields["init"] == "random"
+        settings = planned.features.train
+        is_fold_free = settings["pixels"] != "images" and settings["normalisation"] in ("none", "scale")
         one = replace(
             planned.features,
-            fold=fold,
+            # without statistics of a training side, single pixels have the same features in every fold
+            fold=0 if is_fold_free else fold,
             seed=seed if is_random else 0,
             subset_seed=0,
             depends_on=tuple(spec.key for spec in found),
