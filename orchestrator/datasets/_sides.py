@@ -92,6 +92,13 @@ def sides_of(prepared: PreparedDataset, *, split: str, fold: int) -> Sides:
     return Sides(split=chosen, side_maps=masked, unit_maps=unit_maps, unit_names=unit_names, buffer_px=buffer_px)
 
 
+def is_train(side_HW: NDArray[np.int8]) -> NDArray[np.bool_]:
+    """Which pixels are on the training side."""
+    if side_HW.strides == (0, 0):  # one number in the shape of a map
+        return np.broadcast_to(side_HW[0, 0] == TRAIN, side_HW.shape)
+    return side_HW == TRAIN
+
+
 def _layout(prepared: PreparedDataset) -> BlockLayout:
     if prepared.layout is None:
         raise ConfigError(f"dataset {prepared.facts.name!r} has no blocks; use split: images")

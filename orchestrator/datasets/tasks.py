@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from orchestrator.datasets._base import TEST, TRAIN, UNLABELLED, VALIDATION
 from orchestrator.datasets._sampling import Drawing, count_of, held_out, label_maps, sided_shots
-from orchestrator.datasets._sides import Sides, Split, sides_of
+from orchestrator.datasets._sides import Sides, Split, is_train, sides_of
 from orchestrator.datasets._whole_images import draw_whole_images
 from orchestrator.datasets.store import PreparedDataset
 from orchestrator.errors import ConfigError, DataError, unknown
@@ -211,7 +211,7 @@ def _task(
         train_labels=train,
         validation_labels=validation,
         test_labels=test,
-        train_visible=tuple(_is_train(side) for side in sides.side_maps),
+        train_visible=tuple(is_train(side) for side in sides.side_maps),
         test_units=units,
         unit_names=unit_names,
         scored_classes=scored,
@@ -221,12 +221,6 @@ def _task(
         validation_count=int(counts[1].sum()),
         test_count=int(counts[2].sum()),
     )
-
-
-def _is_train(side_HW: NDArray[np.int8]) -> NDArray[np.bool_]:
-    if side_HW.strides == (0, 0):  # one number in the shape of a map
-        return np.broadcast_to(side_HW[0, 0] == TRAIN, side_HW.shape)
-    return side_HW == TRAIN
 
 
 def _class_counts(maps: Sequence[NDArray[np.int16]], classes: int) -> NDArray[np.int64]:
