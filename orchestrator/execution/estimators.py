@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from orchestrator.execution.evaluation import count_units, score_test, validation_scores
-from orchestrator.execution.run_data import IGNORED, RunData, model_facts
+from orchestrator.execution.model_facts import model_facts
+from orchestrator.execution.pieces import IGNORED
+from orchestrator.execution.run_data import RunData
 from orchestrator.execution.saved_model import save_estimator
 from orchestrator.execution.streams import stream_seed
 from orchestrator.plan.run_spec import RunSpec

@@ -13,7 +13,8 @@ from torch import nn
 
 from orchestrator import metrics
 from orchestrator.datasets.audit import audit
-from orchestrator.execution.run_data import IGNORED, RunData
+from orchestrator.execution.pieces import IGNORED
+from orchestrator.execution.run_data import RunData
 from orchestrator.execution.windows import predict_in_windows
 from strategies._base import Strategy
 

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from orchestrator.errors import DataError
 from orchestrator.execution.evaluation import PIXELS_A_CHUNK, count_units
-from orchestrator.execution.run_data import IGNORED, RunData
+from orchestrator.execution.pieces import IGNORED
+from orchestrator.execution.run_data import RunData
 from orchestrator.execution.stage_files import COMPLETE, features_folder
 from orchestrator.plan.run_spec import RunSpec
 from strategies._base import Strategy

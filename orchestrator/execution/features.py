@@ -22,7 +22,8 @@ from torch import Tensor
 from orchestrator.errors import DataError
 from orchestrator.execution.feature_store import file_name
 from orchestrator.execution.model_building import build_seeded
-from orchestrator.execution.run_data import IGNORED, RunData
+from orchestrator.execution.pieces import IGNORED
+from orchestrator.execution.run_data import RunData
 from orchestrator.execution.seat import Seat
 from orchestrator.execution.stage_files import COMPLETE, features_folder
 from orchestrator.plan.cells import LabelBudget

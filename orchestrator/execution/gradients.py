@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from orchestrator.execution.run_data import IGNORED
+from orchestrator.execution.pieces import IGNORED
 from orchestrator.execution.seat import Seat
 from strategies.objectives.segmentation import cross_entropy
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,31 +17,15 @@ from orchestrator.datasets.tasks import Task, draw_task, selection_of_run
 from orchestrator.errors import DataError
 from orchestrator.execution.model_files import EXAMPLE_SIDE_PX
 from orchestrator.execution.normalised_images import NormalisedImages
+from orchestrator.execution.pieces import IGNORED, Piece, near_borders, tiles
 from orchestrator.execution.streams import stream_seed
 from orchestrator.execution.windows_of_pixels import turned
 from orchestrator.plan.run_spec import RunSpec
 
-IGNORED = -1
-EVALUATION_TILE_PX = 1024
-TILE_MARGIN_PX = 64
-BORDER_PX = 2
-"""Pixels with another class so near count as border pixels (what a frequency constraint is said to help)."""
 Reader = Callable[[int, slice, slice], np.ndarray]
 """Image, rows and columns to what a model is fed `[h, w, F]`."""
 RARE = 0.1
 """Probability of `rare_mirror`."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of an image to predict: the window to feed and the labels to score in it."""
-
-    image: int
-    rows: slice
-    columns: slice
-    labels_HW: np.ndarray
-    """Labels of the window; -1 outside the part that this piece is responsible for."""
-    units_HW: np.ndarray
 
 
 @functools.lru_cache(maxsize=4)
@@ -239,18 +221,6 @@ class RunData(NormalisedImages):
                         )
 
 
-def near_borders(labels_HW: np.ndarray, reach_px: int = BORDER_PX) -> np.ndarray:
-    """`[H, W]` whether a labelled pixel of another class lies within `reach_px` along both axes."""
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    side = 2 * reach_px + 1
-    labels = labels_HW.astype(np.int32)
-    highest = maximum_filter(labels, size=side, mode="nearest")
-    lowest = minimum_filter(np.where(labels == IGNORED, np.iinfo(np.int32).max, labels), size=side, mode="nearest")
-    near: np.ndarray = (labels != IGNORED) & ((highest != labels) | (lowest != labels))
-    return near
-
-
 def _coordinates(maps: tuple[np.ndarray, ...]) -> np.ndarray:
     """`[n, 3]` of image, row, column of every used pixel, in a fixed order."""
     found = [
@@ -275,39 +245,3 @@ def _augmented(
     turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
     window, labels = np.rot90(window, turns), np.rot90(labels, turns)
     return (window[:, ::-1], labels[:, ::-1]) if mirrored else (window, labels)
-
-
-def tiles(size: int) -> Iterator[tuple[slice, slice]]:
-    """(window, core) pairs along one axis: cores partition the axis, windows add a margin of context."""
-    if size <= EVALUATION_TILE_PX:
-        yield slice(0, size), slice(0, size)
-        return
-    step = EVALUATION_TILE_PX - 2 * TILE_MARGIN_PX
-    for start in range(0, size, step):
-        end = min(start + step, size)
-        yield slice(max(0, start - TILE_MARGIN_PX), min(size, end + TILE_MARGIN_PX)), slice(start, end)
-
-
-def model_facts(data: RunData, spec: RunSpec) -> dict[str, Any]:
-    """What a saved model needs beside its weights to predict on a raw cube: bands, classes, normalisation."""
-    facts = data.prepared.facts
-    return {
-        "strategy": spec.strategy,
-        "fields": dict(spec.fields),
-        "key": spec.key,
-        "num_bands": facts.num_bands,
-        "wavelengths_nm": facts.wavelengths_nm,
-        "quantity": facts.quantity,
-        "scale": facts.scale,
-        "dataset": facts.name,
-        "dataset_digest": data.prepared.digest,
-        "class_names": facts.class_names,
-        "class_ids": facts.class_ids,
-        "normalisation": data.mode,
-        "dropped_bands": facts.dropped_bands,
-        "statistics": {
-            name: getattr(data.statistics, name).tolist() for name in ("mean_C", "std_C", "minimum_C", "maximum_C")
-        },
-        "example_HWC": data.example(),
-        **({"undefined_output": True} if data.has_undefined else {}),
-    }

@@ -14,8 +14,9 @@ from orchestrator.execution.batches import Batches
 from orchestrator.execution.evaluation import confusion_of_network, score_test, validation_scores
 from orchestrator.execution.feature_store import FeatureStore, HeadOfModel
 from orchestrator.execution.model_building import build_model
+from orchestrator.execution.model_facts import model_facts
 from orchestrator.execution.optimisation import Optimisation
-from orchestrator.execution.run_data import RunData, model_facts
+from orchestrator.execution.run_data import RunData
 from orchestrator.execution.saved_model import save_network
 from orchestrator.execution.seat import Seat
 from orchestrator.execution.segment_loop import SegmentLoop

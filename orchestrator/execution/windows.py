@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.execution import run_data
+from orchestrator.execution import pieces
 
 ALIGNMENT_PX = 32
 """Windows start at multiples of it: networks that halve the resolution see the same grid as in the whole image."""
@@ -52,10 +52,10 @@ def blended_windows(size_px: int, reach_px: int) -> list[Window]:
         reach_px: pixels that an output pixel can see to either side; 0 needs no overlap. Of more than
             `TILE_MARGIN_PX` only that is kept free.
     """
-    side_px = run_data.EVALUATION_TILE_PX
+    side_px = pieces.EVALUATION_TILE_PX
     if size_px <= side_px:
         return [Window(slice(0, size_px), np.ones(size_px, dtype=np.float32))]
-    context_px = min(reach_px, run_data.TILE_MARGIN_PX)
+    context_px = min(reach_px, pieces.TILE_MARGIN_PX)
     overlap_px = -(-(2 * context_px + RAMP_PX) // ALIGNMENT_PX) * ALIGNMENT_PX if reach_px else 0
     if reach_px:
         last = (size_px - side_px) // ALIGNMENT_PX * ALIGNMENT_PX
@@ -126,7 +126,7 @@ def predict_in_windows(
 
 def exact_windows(size_px: int, reach_px: int) -> list[Window]:
     """Windows whose used parts lie side by side, each with all the context it needs: nothing is blended."""
-    step_px = run_data.EVALUATION_TILE_PX
+    step_px = pieces.EVALUATION_TILE_PX
     windows = []
     for first in range(0, size_px, step_px):
         end = min(size_px, first + step_px)

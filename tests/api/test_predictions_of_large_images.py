@@ -13,7 +13,7 @@ from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.store import open_prepared
 from orchestrator.datasets.tasks import draw_task
-from orchestrator.execution import run_data
+from orchestrator.execution import pieces
 from orchestrator.execution.estimators import run_estimator
 from orchestrator.execution.saved_model import SavedModel
 from orchestrator.execution.windows import blended_windows
@@ -33,9 +33,9 @@ BUDGET = LabelBudget.parse(0.2)
 @pytest.fixture(autouse=True)
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles of 256 px, so that the scene takes several."""
-    monkeypatch.setattr(run_data, "EVALUATION_TILE_PX", 256)
+    monkeypatch.setattr(pieces, "EVALUATION_TILE_PX", 256)
     assert len(blended_windows(WIDTH_PX, 1)) > 2
-    assert len(list(run_data.tiles(WIDTH_PX))) > 2
+    assert len(list(pieces.tiles(WIDTH_PX))) > 2
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import DataError
-from orchestrator.execution.run_data import RunData, near_borders
+from orchestrator.execution.pieces import near_borders
+from orchestrator.execution.run_data import RunData
 from tests.execution.conftest import run_network
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from orchestrator.datasets.statistics import normalise
-from orchestrator.execution import run_data
+from orchestrator.execution import pieces
 from orchestrator.execution.saved_model import SavedModel
 from orchestrator.execution.windows import ALIGNMENT_PX, blended_windows, exact_windows
 from orchestrator.prediction import FoundModel
@@ -17,7 +17,7 @@ from tests.prediction.made_models import made_cube
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows of 256 px, so that small cubes take several."""
-    monkeypatch.setattr(run_data, "EVALUATION_TILE_PX", 256)
+    monkeypatch.setattr(pieces, "EVALUATION_TILE_PX", 256)
 
 
 def assert_several_windows(cube: np.ndarray, reach_px: int) -> None:
