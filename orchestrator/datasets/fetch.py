@@ -56,6 +56,8 @@ def fetch(
     for source in definition.facts.files:
         if locations.data_root is not None and definition.survey and (locations.data_root / source.path).is_file():
             continue
+        if archive is not None and source.url is None and source.path.startswith(f"{archive.folder}/"):
+            continue  # a member of the archive
         address = f"{base_url.rstrip('/')}/{source.path}" if base_url else source.url
         if address is None:
             raise DataError(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.datasets._classic_scenes import UNCHECKED
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.registry import PLUMBING, get_definition, get_facts, list_datasets, status
@@ -44,7 +45,7 @@ def test_facts_agree_with_themselves(name: str) -> None:
     assert (facts.task == "scene") == (facts.split == "block")
     assert facts.citation
     assert facts.licence
-    assert all(len(file.sha256 or "") == 64 for file in facts.files)
+    assert all(len(file.sha256 or "") == 64 for file in facts.files) or UNCHECKED in facts.notes
     assert all(file.url is None or file.url.startswith("https://") for file in facts.files)
 
 
