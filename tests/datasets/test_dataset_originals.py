@@ -14,7 +14,7 @@ from orchestrator.datasets.registry import get_definition, get_facts, list_datas
 from orchestrator.datasets.store import PreparedDataset
 
 Real = Callable[[str], PreparedDataset]
-# Those of HS3-Bench are nowhere to be had without asking; see test_hs3_*. Scenes of the literature: test_classic_scenes.
+# Those of HS3-Bench are nowhere to be had without asking (see test_hs3_*); scenes of the literature: classic_scenes.
 NAMES = [
     name
     for name in list_datasets()
