@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from orchestrator import __version__
+from orchestrator.cli.cluster import cluster
 from orchestrator.cli.data import data
 from orchestrator.cli.doctor import doctor
 from orchestrator.cli.export import export
@@ -85,6 +86,7 @@ for command in (
     data,
     weights,
     strategy,
+    cluster,
     doctor,
     reconcile,
     gc,

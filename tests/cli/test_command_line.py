@@ -40,6 +40,7 @@ FLAGS = {
     "export": "--accept-license --data-root --dataset --debug --grid --json --model --no-onnx --out --overwrite "
     "--plugin --to --tracking-uri OVERRIDES",
     "ui": "--accept-license --data-root --debug --grid --out --plugin --port --tracking-uri OVERRIDES",
+    "cluster check": "--debug --json FILE",
     "data list": "--data-root --debug --json",
     "data info": "--data-root --debug --json NAME",
     "data fetch": "--data-root --debug NAMES",
