@@ -80,7 +80,7 @@ def installation(file: ClusterFile) -> Iterator[Finding]:
             "installation",
             "failure",
             "no setup command installs hsfm-sweep",
-            "the wheel by file_mounts, and setup_commands: [pip install -c ~/hsfm/constraints.txt ~/hsfm/hsfm_sweep-*.whl]",
+            "the wheel by file_mounts; setup_commands: [pip install -c ~/constraints.txt ~/wheels/hsfm_sweep-*.whl]",
         )
     for command in ours:
         if re.search(r"(?:^|\s)(?:-e|--editable)\s", command):
