@@ -58,6 +58,7 @@ def render(found: SweepStatus, detail: Detail) -> Iterator[RenderableType]:
     else:
         yield _groups(found.cells)
         yield f"{len(found.cells)} cells, grouped by strategy; one by one: {escape(detail.show_all)}"
+    yield from _stages(found.stages)
     yield from _running(found.running, None if detail.everything else detail.most_runs)
     for group in found.failures:
         yield from _failure(group)
@@ -93,6 +94,16 @@ def _cells(found: SweepStatus) -> Table:
             "-" if cell.state in ("done", "blocked") else duration(cell.left_s),
         )
     return rows
+
+
+def _stages(stages: Sequence[CellStatus]) -> Iterator[str]:
+    """Stages that cells share, counted by what they are; those at work are among the runs."""
+    for start, words in (("pretrain of", "own pretraining"), ("features of", "extraction of frozen features")):
+        found = [one for one in stages if one.strategy.startswith(start)]
+        counts = Counter(one.state for one in found)
+        if found:
+            states = ", ".join(f"{counts[state]} {styled(state)}" for state in CELL_STATES if counts[state])
+            yield f"shared by cells: {len(found)} x {words}: {states}"
 
 
 def _groups(cells: Sequence[CellStatus]) -> Table:

@@ -35,7 +35,8 @@ def match(plan: Plan, records: Mapping[str, CellRecord]) -> tuple[list[CellSight
     A cell has no id while its data set is not prepared (a new cache, data that were moved away). Then the record of
     its name is taken, where there is just one: what was done does not look undone.
     """
-    known = {planned.cell_id for planned in plan.cells if planned.cell_id}
+    shared = {str(planned.cell_id) for planned in plan.shared}
+    known = {planned.cell_id for planned in plan.cells if planned.cell_id} | shared
     by_name: dict[str, list[str]] = {}
     for cell_id, record in records.items():
         if cell_id not in known:
@@ -55,6 +56,17 @@ def match(plan: Plan, records: Mapping[str, CellRecord]) -> tuple[list[CellSight
     others = [record for cell_id, record in records.items() if cell_id not in used]
     done = sum(slot.state in ("finished", "stopped") for record in others for slot in record.slots.values())
     return sights, Beyond(cells=len(others), runs_done=done, slots=slots_beyond)
+
+
+def match_stages(plan: Plan, records: Mapping[str, CellRecord]) -> list[CellSight]:
+    """Each stage that cells share with its record."""
+    sights = []
+    for planned in plan.shared:
+        record = records.get(str(planned.cell_id))
+        slots = dict(record.slots) if record else {}
+        counted = tally(planned, {name: one.state for name, one in slots.items()})
+        sights.append(CellSight(planned, slots, "cell_id" if record else "", counted))
+    return sights
 
 
 def _is_asked_for(planned: PlannedCell, slot: str) -> bool:

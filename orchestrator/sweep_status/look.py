@@ -17,7 +17,7 @@ from orchestrator.ledger.location import SPOOL_NAME
 from orchestrator.ledger.lock import is_locked
 from orchestrator.ledger.store import open_ledger
 from orchestrator.ledger.watching import DriverSight, events_waiting, look_at_driver
-from orchestrator.sweep_status.cells import CellSight, cell_status, find_running, match
+from orchestrator.sweep_status.cells import CellSight, cell_status, find_running, match, match_stages
 from orchestrator.sweep_status.failures import failure_groups
 from orchestrator.sweep_status.header import disk_status, driver_status, ledger_status, worker_groups
 from orchestrator.sweep_status.model import CELL_STATES, CellStatus, SweepStatus, TimeLeft
@@ -59,10 +59,12 @@ def sweep_status(
         location = ledger.location
     logs, metric = view.folder / "logs", grid.search.metric
     sights, beyond = match(view.plan, view.records)
-    for one in sights:
+    stages = match_stages(view.plan, view.records)
+    for one in (*stages, *sights):
         find_running(one, grid.search, logs, is_driven=sight.is_at_work)
-    left = remaining(work for one in sights if one.planned.state != "blocked" for work in one.works)
+    left = remaining(work for one in (*stages, *sights) if one.planned.state != "blocked" for work in one.works)
     cells = [cell_status(one, metric, _left_of(one, left), is_driven=sight.is_at_work) for one in sights]
+    shared = tuple(cell_status(one, metric, _left_of(one, left), is_driven=sight.is_at_work) for one in stages)
     shown = [index for index, one in enumerate(cells) if _passes(one, cell, states)]
     groups = worker_groups(sight, view.folder)
     now = datetime.now().astimezone()
@@ -80,8 +82,11 @@ def sweep_status(
         totals=_totals(cells, sights),
         left=_time_left(left, _groups_at_work(view, sight, sights, groups), now, is_driven=sight.is_at_work),
         cells=tuple(cells[index] for index in shown),
-        running=tuple(run for index in shown for run in sights[index].running),
-        failures=failure_groups(((sights[i].planned, sights[i].slots) for i in shown), logs, log_lines),
+        stages=shared,
+        running=tuple(run for one in (*stages, *(sights[index] for index in shown)) for run in one.running),
+        failures=failure_groups(
+            ((one.planned, one.slots) for one in (*stages, *(sights[i] for i in shown))), logs, log_lines
+        ),
         not_in_grid=beyond,
         cells_shown=len(shown),
     )

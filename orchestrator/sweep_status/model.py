@@ -175,6 +175,8 @@ class SweepStatus:
     totals: Mapping[str, Any]
     left: TimeLeft
     cells: tuple[CellStatus, ...]
+    stages: tuple[CellStatus, ...]
+    """Stages that cells share (own pretraining, features of a frozen backbone), each with one run."""
     running: tuple[RunStatus, ...]
     failures: tuple[FailureGroup, ...]
     not_in_grid: Beyond
