@@ -12,9 +12,10 @@ from orchestrator.upkeep.findings import Finding
 PLACEHOLDER = "FILL-IN"
 OBJECT_STORE = re.compile(r"(?:s3|gs|abfss?)://")
 _MOUNT = re.compile(
-    r"(?:^|[\s;&|])mount\s+-t\s+(?:nfs4?|efs|lustre|ceph|glusterfs|fuse\.\w+|cifs)\b.*?\s(/[\w./-]+)\s*(?:$|[;&|])"
+    r"(?:^|[\s;&|])mount\s+-t\s+(?:nfs4?|efs|lustre|ceph|glusterfs|fuse\.\w+|cifs)\b.*?\s(/[\w./-]+)\s*(?:$|[;&|])",
+    re.MULTILINE,
 )
-_PRESENT = re.compile(r"(?:mountpoint -q|findmnt(?: -\w+)*) (/[\w./-]+)")
+_PRESENT = re.compile(r"(?:mountpoint -q|findmnt(?: -\w+)*) (/[\w./-]+)\s*(?:$|[;&])", re.MULTILINE)
 _USED = re.compile(r"\b(HSFM_DATA_ROOT|HSFM_CACHE|execution\.storage_path)=[\"']?([^\s\"'\\;]+)")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "")
 _SECRET = re.compile(
@@ -31,8 +32,10 @@ def shared_storage(file: ClusterFile) -> Iterator[Finding]:
     """
     setup = "\n".join(file.setup)
     shared = sorted(set(_MOUNT.findall(setup)) | set(_PRESENT.findall(setup)))
-    used = [(name, path) for name, path in _USED.findall(file.text) if not OBJECT_STORE.match(path)]
-    stores = [path for name, path in _USED.findall(file.text) if name == "execution.storage_path"]
+    commands = "\n".join(line for line in re.sub(r"\\\n\s*#?", " ", file.text).splitlines() if "--grid" in line)
+    named = [*_USED.findall(setup), *_USED.findall(commands)]
+    used = [(name, path) for name, path in named if not OBJECT_STORE.match(path)]
+    stores = [path for name, path in named if name == "execution.storage_path"]
     if not shared and not any(OBJECT_STORE.match(path) for path in stores):
         yield Finding(
             "shared storage",

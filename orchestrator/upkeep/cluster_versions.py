@@ -54,7 +54,7 @@ def unpinned_images(file: ClusterFile) -> Iterator[Finding]:
     """An image whose tag moves (`latest`, `nightly`, none) is another one on the next node."""
     for where, image in _image_names(file):
         tag = image.rpartition(":")[2] if ":" in image else ""
-        if tag in ("", "latest") or tag.startswith("nightly"):
+        if not tag or tag.startswith(("latest", "nightly")):
             ray = file.tested.get("ray", "VERSION")
             yield Finding(
                 "versions",
