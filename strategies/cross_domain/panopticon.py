@@ -1,7 +1,7 @@
 """Panopticon through torchgeo: attention among the bands of each patch, told apart by their wavelengths, then DINOv2.
 
 It was trained on 4 to 13 bands at once; more than 25 are far from that. Memory grows with the bands: at 224 pixels
-each takes some 2.4 MB an image, several times over, so that more than 64 are refused.
+each takes some 2.4 MB an image, several times over, so that more than 64 are refused, or fewer chosen on request.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from strategies._base import Accepts, Pretraining
+from strategies._base import Accepts, Pretraining, StrategyError, check_range
 from strategies._checks import check_packages
 from strategies._foundation import FoundationModel, Parts
 from strategies._levels import map_sides
 from strategies._wavelengths import Wavelengths, told
 
 PATCH_PX = 14
+MOST_BANDS = 64
 CHANNELS = {"base": (768,) * 4, "reduced": (32,) * 4}
 """Channels of each tapped block's map."""
 
@@ -27,6 +28,8 @@ class Panopticon(FoundationModel):
 
     size: Literal["base", "reduced"] = "base"
     """base (99 million parameters) or reduced (a tiny one without weights, for tests)."""
+    select_bands: int = 0
+    """Number of bands that the model is shown, evenly spread over the sensor's; 0 = all, of which 64 are the most."""
     wavelengths: Wavelengths = "true"
     """What the model is told: true, or shuffled (a control: the same band centres, given to other bands)."""
 
@@ -36,7 +39,6 @@ class Panopticon(FoundationModel):
     accepts: ClassVar[Accepts] = Accepts(
         needs_wavelengths=True,
         wavelength_range_nm=(380.0, 2520.0),
-        max_bands=64,
         normalisation="per_band_zscore",
     )
     pretraining: ClassVar[Pretraining | None] = Pretraining(
@@ -47,8 +49,20 @@ class Panopticon(FoundationModel):
         sensors=("WorldView", "Sentinel-1", "Sentinel-2", "Landsat", "EnMAP"),
         supervised=False,
     )
-    feature_fields: ClassVar[tuple[str, ...]] = ("size", "wavelengths", "enlarge")
+    feature_fields: ClassVar[tuple[str, ...]] = ("size", "wavelengths", "enlarge", "select_bands")
     reference_step_s: ClassVar[float] = 1.8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("select_bands", self.select_bands, 0, MOST_BANDS)
+
+    def check_sensor(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> None:  # noqa: ARG002
+        """Memory grows with the bands, and pretraining saw few; see `Strategy.check_sensor`."""
+        if min(self.select_bands or num_bands, num_bands) > MOST_BANDS:
+            raise StrategyError(
+                f"{num_bands} bands: Panopticon takes 1 to {MOST_BANDS}; set select_bands, for example 25, so that it "
+                "is shown as many, evenly spread"
+            )
 
     def cached_features(self, height_px: int, width_px: int) -> tuple[tuple[int, int, int], ...] | None:
         if self.regime != "frozen":
@@ -56,15 +70,24 @@ class Panopticon(FoundationModel):
         sides = map_sides(height_px, width_px, patch_px=PATCH_PX, enlarge=self.enlarge)
         return tuple((channels, *sides) for channels in CHANNELS[self.size])
 
-    def make_parts(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> Parts:  # noqa: ARG002
+    def make_parts(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> Parts:
         check_packages(self)
         from torch import nn
 
+        from strategies.backbones.band_inputs import ChosenBands
         from strategies.backbones.panopticon import make_panopticon
 
         assert wavelengths_nm is not None  # check_bands has refused it: needs_wavelengths
+        self.check_sensor(num_bands, wavelengths_nm)
+        stem: nn.Module = nn.Identity()
+        if 0 < self.select_bands < num_bands:
+            count = self.select_bands
+            chosen = [round(i * (num_bands - 1) / max(1, count - 1)) for i in range(count)]
+            stem = ChosenBands(chosen)
+            stem.bands_used = count  # type: ignore[assignment]
+            wavelengths_nm = [wavelengths_nm[band] for band in chosen]
         return Parts(
-            stem=nn.Identity(),
+            stem=stem,
             backbone=make_panopticon(self.size, told(wavelengths_nm, self.wavelengths)),
             channels=CHANNELS[self.size],
             multiple_px=PATCH_PX,

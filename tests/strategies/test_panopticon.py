@@ -152,6 +152,16 @@ def test_more_bands_than_memory_has_room_for_are_refused():
         build(make(), 128)
 
 
+@needs_torchgeo
+def test_fewer_bands_can_be_chosen_evenly_and_are_counted():
+    model = build(make(select_bands=25), 128)
+    chosen = model.stem.bands.tolist()
+    assert (chosen[0], chosen[-1], len(set(chosen))) == (0, 127, 25)
+    assert model.stem.bands_used == 25
+    with torch.no_grad():
+        assert model(torch.randn(1, 128, 20, 20)).shape[1:] == (NUM_CLASSES, 20, 20)
+
+
 def test_without_torchgeo_the_command_that_installs_it_is_told(monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchgeo" else found(name))
