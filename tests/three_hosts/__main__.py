@@ -82,11 +82,11 @@ def _in_namespaces(world: Path, given: argparse.Namespace) -> int:
     try:
         return process.wait()
     finally:
-        # Its first process takes all others with it; the wait below ends when the kernel has ended them.
         if process.poll() is None:
-            for child in psutil.Process(process.pid).children():
-                child.kill()
-        process.wait()
+            first = psutil.Process(process.pid).children()
+            process.kill()  # its child is the first process of the namespaces: it ends, too, and all others before it
+            process.wait()
+            psutil.wait_procs(first, timeout=60)
 
 
 def _die_with_parent() -> None:

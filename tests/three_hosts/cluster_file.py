@@ -45,6 +45,9 @@ def cluster(world: Path, wheel: Path, probe: Path, head: Host, workers: list[Hos
     there = disk / "wheel" / wheel.name
     # `ray down` and the autoscaler call a bare `ray` through SSH: it must be on the PATH of such a shell.
     settings = f"export PATH={disk}/env/bin:$PATH RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0"
+    settings += " RAY_worker_niceness=0"
+    # A host that does not answer is given up after 39 s; Ray's own limit is 65 s.
+    patience = "export RAY_health_check_failure_threshold=3"
     start = "ulimit -n 65536; RAY_memory_monitor_refresh_ms=0 ray start --object-store-memory=100000000"
     return {
         "cluster_name": NAME,
@@ -64,7 +67,7 @@ def cluster(world: Path, wheel: Path, probe: Path, head: Host, workers: list[Hos
         ],
         "head_start_ray_commands": [
             "ray stop",
-            f"{start} --head --port={PORT} --num-cpus=0 --resources='{{\"hsfm_driver\": 1000}}' "
+            f"{patience}; {start} --head --port={PORT} --num-cpus=0 --resources='{{\"hsfm_driver\": 1000}}' "
             "--include-dashboard=false --autoscaling-config=~/ray_bootstrap_config.yaml",
         ],
         "worker_start_ray_commands": [

@@ -18,6 +18,8 @@ from tests.three_hosts.cluster_file import cluster, install_commands, write_clus
 from tests.three_hosts.hosts import ROOT, Host, HostError, make_keys, make_network
 
 NAME = "three_hosts"
+MEMBERS_MARK = b"members: "
+"""Before each line of members.py; Ray prints messages of its own to the same output."""
 PROBE = ROOT / "tests" / "faults" / "plugins" / "step_probe.py"
 PACKAGES = ("orchestrator", "strategies", "dashboards")
 
@@ -95,6 +97,7 @@ class Lab:
             "PATH": path,
             "RAY_AUTH_MODE": "disabled",
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",
             # Provider local with the newer autoscaler: workers were seen not to join.
             "RAY_UP_enable_autoscaler_v2": "0",
             "OMP_NUM_THREADS": "1",
@@ -137,8 +140,9 @@ class Lab:
         def read() -> None:
             assert process.stdout is not None
             for text in process.stdout:
-                self.members = json.loads(text)
-                tell(self.members)
+                if text.startswith(MEMBERS_MARK):
+                    self.members = json.loads(text.removeprefix(MEMBERS_MARK))
+                    tell(self.members)
 
         threading.Thread(target=read, daemon=True, name="members").start()
         return process

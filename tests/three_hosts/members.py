@@ -9,6 +9,8 @@ import sys
 import ray
 
 LOOK_EVERY_S = 0.5
+MARK = "members: "
+"""Ray prints messages of its own to the same output."""
 
 
 def main() -> None:
@@ -22,7 +24,8 @@ def main() -> None:
         )
         if nodes != told:
             told = nodes
-            print(json.dumps([{"address": a, "cpus": c, "id": i} for a, c, i in nodes]), flush=True)
+            members = [{"address": a, "cpus": c, "id": i} for a, c, i in nodes]
+            print(MARK + json.dumps(members), flush=True)
         if select.select([sys.stdin], [], [], LOOK_EVERY_S)[0]:
             return
 

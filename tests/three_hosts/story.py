@@ -20,8 +20,8 @@ strategies: [in_domain/spectral_cnn, in_domain/unet]
 datasets: [indian_pines]
 label_budgets: [0.1]
 seeds: 1
-search: {trials: 4, round: 2}
-train: {steps: 160, evaluations: 4, patch_size: 16, batch_size: 4, pixel_batch_size: 64, world_size: 2}
+search: {trials: 2, round: 2}
+train: {steps: 120, evaluations: 4, patch_size: 16, batch_size: 4, pixel_batch_size: 64, world_size: 2}
 execution: {max_attempts: 5}
 """
 MORE_SEEDS = "seeds=2"
@@ -59,6 +59,7 @@ class Story:
     def __init__(self, lab: Lab, tell: Callable[[float, str], None], patience: float) -> None:
         self.lab, self.told, self._tell, self._patience = lab, Told(), tell, patience
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._members: subprocess.Popen[bytes]
 
     def play(self) -> Told:
         try:
@@ -135,7 +136,8 @@ class Story:
         if up.returncode:
             raise HostError(f"`ray up` ended with {up.returncode}: {self._last_words('up')}")
         self._say("`ray up` is done: the head runs")
-        self._processes.append(self.lab.follow_members(self._tell_members))
+        self._members = self.lab.follow_members(self._tell_members)
+        self._processes.append(self._members)
         self._wait("all hosts in the cluster", lambda: len(self.lab.members) == len(self.lab.hosts), 180)
 
     def _tell_members(self, members: list[dict[str, Any]]) -> None:
@@ -183,6 +185,7 @@ class Story:
 
     def _down(self) -> None:
         """`ray down` stops the head; the raylets of the workers end when they find no head any more."""
+        self._end(self._members)
         before = {host.name: len(host.processes()) for host in self.lab.hosts}
         down = self._start(self.lab.ray("down", "-y", str(self.lab.file), log="down"))
         self._wait("ray down", lambda: down.poll() is not None, 120)
