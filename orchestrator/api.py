@@ -42,6 +42,7 @@ def plan(
     root: Path = DEFAULT_ROOT,
     tracking_uri: str | None = None,
     plugins: Sequence[str | Path] = (),
+    accept_licenses: Sequence[str] = (),
 ) -> Plan:
     """Every cell of a grid with its state, reason, runs and estimated cost. Starts nothing.
 
@@ -55,6 +56,7 @@ def plan(
         root: folder of all sweeps; this one's is `root / <name of the grid>`.
         tracking_uri: MLflow server; None = MLFLOW_TRACKING_URI, else the store in the sweep's folder.
         plugins: files of further strategies (they are run: trusted ones only).
+        accept_licenses: licences of weights that are not permissive and that you accept, by name.
 
     Raises:
         ConfigError: an unknown name, or a value that is not allowed.
@@ -63,7 +65,7 @@ def plan(
     loaded = _load(grid, overrides, plugins)
     return build_plan(
         loaded,
-        DataLocations.from_environment(data_root),
+        DataLocations.from_environment(data_root, accept_licenses),
         Path(root),
         tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"),
     )
@@ -78,6 +80,7 @@ def run(
     tracking_uri: str | None = None,
     retry: str | None = None,
     plugins: Sequence[str | Path] = (),
+    accept_licenses: Sequence[str] = (),
     console: Console | None = None,
 ) -> SweepOutcome:
     """Run a grid, or continue it: what the ledger has finished is never started again.
@@ -93,6 +96,7 @@ def run(
         tracking_uri: MLflow server; None = MLFLOW_TRACKING_URI, else the store in the sweep's folder.
         retry: run only what failed, in the cells whose name or id contains this text ("" = all).
         plugins: files of further strategies (they are run: trusted ones only).
+        accept_licenses: licences of weights that are not permissive and that you accept, by name.
         console: where progress goes; None = the notebook or the terminal.
 
     Returns:
@@ -105,7 +109,7 @@ def run(
         ExecutionError: nothing moved any more, or Ray died; what is finished is kept, the same call goes on.
     """
     loaded = _load(grid, overrides, plugins)
-    locations = DataLocations.from_environment(data_root)
+    locations = DataLocations.from_environment(data_root, accept_licenses)
     uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     files = [str(Path(plugin).resolve()) for plugin in plugins]
     return run_sweep(loaded, locations, Path(root), uri, retry=retry, plugins=files, console=console or Console())
