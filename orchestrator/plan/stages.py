@@ -134,6 +134,9 @@ def feature_template(
     if shapes is None:
         return None
     train = template.train
+    is_large = max(height_px, width_px) > WHOLE_IMAGE_LIMIT_PX
+    if strategy.is_pixelwise and strategy.receptive_field_px > 1 and is_large:
+        return None  # larger images are scored in blended windows
     if not strategy.is_pixelwise:
         side_px = int(train.get("patch_size", 1))
         limit_px = min(strategy.inference_px or WHOLE_IMAGE_LIMIT_PX, WHOLE_IMAGE_LIMIT_PX)
