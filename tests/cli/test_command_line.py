@@ -220,7 +220,7 @@ def test_a_worker_group_that_does_not_fit_the_machine_is_refused_after_the_plan(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["plan"], "no grid was given; allowed: one of full"),
+        (["plan"], "no grid was given; allowed: one of few_shot, "),
         (["seeds=3"], "no grid was given"),
         (["plan", "--grid", "quik"], "Did you mean 'quick'?"),
         (["--grid", "quik"], "Did you mean 'quick'?"),
