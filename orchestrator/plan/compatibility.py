@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from orchestrator.config import TrainConfig
 from orchestrator.plan.facts import DatasetFacts
-from orchestrator.plan.provenance import SYNTHETIC_NOTE
+from orchestrator.plan.provenance import SYNTHETIC, SYNTHETIC_NOTE, used_weights
 from strategies._base import Strategy, StrategyError
 from strategies._checks import missing_packages
+from strategies.backbones._weights import get_spec
 
 
 def incompatibility(strategy: Strategy, facts: DatasetFacts) -> str:
@@ -47,6 +48,9 @@ def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig, 
         notes.append(f"normalisation {wanted} instead of {train.normalisation}: the weights were made for it")
     if strategy.init == "synthetic":
         notes.append(SYNTHETIC_NOTE)
+    beyond = _bands_beyond_pretraining(strategy, facts)
+    if beyond:
+        notes.append(beyond)
     if strategy.kind == "estimator" and train.world_size > 1:
         notes.append(f"one worker instead of {train.world_size}: scikit-learn does not use DDP")
     if split == "random":
@@ -58,6 +62,21 @@ def override_notes(strategy: Strategy, facts: DatasetFacts, train: TrainConfig, 
     if facts.labels == "generated":
         notes.append("generated files: nothing that is measured on them says anything about the real data set")
     return tuple(notes)
+
+
+def _bands_beyond_pretraining(strategy: Strategy, facts: DatasetFacts) -> str:
+    """Bands that the weights never saw, in words; empty where there are none, or nobody has stated the range."""
+    name = used_weights(strategy)
+    if name is None or name.startswith(SYNTHETIC):
+        return ""
+    low_high = get_spec(name).wavelength_range_nm
+    outside = _outside(facts, low_high)
+    if not outside or low_high is None:
+        return ""
+    return (
+        f"{len(outside)} of {facts.num_bands} bands of {facts.name} lie beyond what the weights saw in pretraining "
+        f"({low_high[0]:g}-{low_high[1]:g} nm)"
+    )
 
 
 def _outside(facts: DatasetFacts, allowed: tuple[float, float] | None) -> list[float]:
