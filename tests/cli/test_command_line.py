@@ -185,7 +185,8 @@ def test_plan_as_json_has_every_documented_key(run: Run) -> None:
     status, out, _ = run("plan", "--grid", "quick", "seeds=3", "--json")
     assert status == 0
     data = json.loads(out)
-    assert {"schema", "name", "cells", "totals", "feasible", "feasibility", "groups", "expected_use"} == set(data)
+    documented = {"schema", "name", "cells", "stages", "totals", "feasible", "feasibility", "groups", "expected_use"}
+    assert documented == set(data)
     assert data["totals"]["cells"] == len(data["cells"]) == 18
     cell = data["cells"][0]
     assert cell["seeds"] == 3
