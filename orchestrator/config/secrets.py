@@ -17,6 +17,11 @@ _SETTING = re.compile(
 )
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable of the environment holds a secret itself; a file's path is none, what lies in the file is."""
+    return bool(_NAMES.search(name)) and not value.startswith("/")
+
+
 def mask_secrets(text: str) -> str:
     """`text` without user:password@ of addresses, values of secret settings, and secrets of this environment."""
     text = _SETTING.sub(rf"\1{MASK}", _USER.sub(f"{MASK}@", text))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ExecutionConfig
+from orchestrator.config.secrets import is_secret
 from orchestrator.errors import FeasibilityError
 from orchestrator.execution.local_ray import LocalRay, own_children
 from orchestrator.execution.machine import whole_cpus
@@ -44,7 +45,7 @@ _QUIET = {
 
 
 _FORWARDED = ("GLOO_", "NCCL_", "AWS_", "GOOGLE_", "AZURE_")
-"""Workers on other hosts do not inherit the driver's environment: network interfaces and storage credentials."""
+"""Workers on other hosts do not inherit the driver's environment: network interfaces, regions, paths of credentials."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def ray_session(
         }
         local["object_store_memory"] = 200 * 1024 * 1024
     names = [*_QUIET, "OMP_NUM_THREADS", "HSFM_DATA_ROOT", "HSFM_CACHE", "PYTHONPATH"]
-    names += [name for name in os.environ if name.startswith(_FORWARDED)]
+    # no secrets: Ray writes what it forwards into its logs, and shows it on its dashboard
+    names += [n for n, value in os.environ.items() if n.startswith(_FORWARDED) and not is_secret(n, value)]
     local["runtime_env"] = {"env_vars": {n: os.environ[n] for n in names if n in os.environ}}
     before = own_children()
     starter = start_ray(local, before if is_local else None, restarts=execution.restarts)

@@ -190,7 +190,7 @@ def _tune(
 
     from orchestrator.execution.cluster import DRIVER_RESOURCE
     from orchestrator.execution.notebook_area import silent_reporter
-    from orchestrator.execution.tune_adapter import SweepSearcher, drive_segment
+    from orchestrator.execution.tune_adapter import SweepSearcher, drive_segment, keep_secrets_here
 
     def make_job(segment: Segment) -> dict[str, Any]:
         spec = segment.spec
@@ -204,6 +204,7 @@ def _tune(
             **places_of(spec, segment.stages, paths.prepared, paths.weights),
         }
 
+    keep_secrets_here()
     resources: dict[str, float] = {"cpu": 0, **({DRIVER_RESOURCE: 0.01} if has_driver_nodes else {"memory": 1})}
     searcher = SweepSearcher(state, make_job, lambda: limit, cancel)
     tuner = tune.Tuner(

@@ -15,6 +15,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
+from orchestrator.config.secrets import is_secret
 from orchestrator.errors import LedgerError
 from orchestrator.execution.hub_place import find_hub
 from orchestrator.execution.segments import Segment
@@ -36,6 +37,18 @@ def drive_segment(config: dict[str, Any]) -> None:
         tune.report({EVENT: json.dumps(event)})
         if event["kind"] not in GOING_ON:
             return
+
+
+def keep_secrets_here() -> None:
+    """Take credentials out of what Tune forwards to trial drivers: Ray writes it into its logs, in plain text.
+
+    Trial drivers read and write no storage, so they need none.
+    """
+    from ray.tune.execution import class_cache
+
+    names = getattr(class_cache, "ENV_VARS_TO_PROPAGATE", None)  # a private set; another Ray may have another way
+    if isinstance(names, set):
+        names -= {name for name in names if is_secret(name, "")}
 
 
 class SweepSearcher(Searcher):

@@ -87,7 +87,7 @@ def wrong_keys(file: ClusterFile) -> Iterator[Finding]:
     schema = _ray_schema()
     allowed = mapping(schema.get("properties"))
     nodes = mapping(mapping(allowed.get("available_node_types")).get("patternProperties"))
-    node = next(iter(nodes.values()), {})
+    node = mapping(next(iter(nodes.values()), None))
     places: list[tuple[str, Any, Mapping[str, Any]]] = [("", file.config, schema)]
     places += [(f"{key}.", file.config.get(key), allowed[key]) for key in ("auth", "docker", "provider")]
     places += [(f"available_node_types.{name}.", value, node) for name, value in file.node_types.items()]
@@ -112,20 +112,11 @@ def wrong_keys(file: ClusterFile) -> Iterator[Finding]:
 
 def ray_refuses(file: ClusterFile) -> Iterator[Finding]:
     """Ray's own checks, with its defaults filled in; its schema alone where this Ray has no such checks any more."""
-    try:
-        from ray.autoscaler._private.util import prepare_config, validate_config
-    except ImportError:
-        prepare_config = validate_config = None
     config = copy.deepcopy(dict(file.config))
     logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            if validate_config is None or prepare_config is None:
-                import jsonschema
-
-                jsonschema.validate(config, _ray_schema())
-            else:
-                validate_config(prepare_config(config))
+            _ask_ray(config)
     except (Exception, SystemExit) as error:  # Ray exits, or raises one of half a dozen types
         text = str(getattr(error, "message", "") or error).split("\n")[0]
         path = ".".join(str(part) for part in getattr(error, "absolute_path", ()))
@@ -135,6 +126,17 @@ def ray_refuses(file: ClusterFile) -> Iterator[Finding]:
             f"Ray refuses the file{f' at {path}' if path else ''}: {text[:300]}",
             f"mend {path or 'what it names'}; the packaged cluster.yaml shows the form",
         )
+
+
+def _ask_ray(config: dict[str, Any]) -> None:
+    try:
+        from ray.autoscaler._private.util import prepare_config, validate_config
+    except ImportError:  # private: a Ray without them still ships its schema
+        import jsonschema
+
+        jsonschema.validate(config, _ray_schema())
+    else:
+        validate_config(prepare_config(config))
 
 
 def _ray_schema() -> Mapping[str, Any]:

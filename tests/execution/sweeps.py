@@ -31,12 +31,12 @@ def write_grid(folder: Path, *, name: str = "killed", steps: int = 60, world_siz
     return path
 
 
-def start(grid: Path, out: Path, *overrides: str) -> subprocess.Popen[str]:
+def start(grid: Path, out: Path, *overrides: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start the command in its own process group."""
     command = [sys.executable, "-m", "orchestrator.cli", "--grid", str(grid), "--out", str(out), *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    given = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, start_new_session=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=given, start_new_session=True
     )
 
 
@@ -49,12 +49,12 @@ def finish(process: subprocess.Popen[str], timeout_s: float = 240) -> str:
         raise
 
 
-def run(grid: Path, out: Path, *overrides: str) -> str:
-    """Run the command to its end; it must succeed."""
-    process = start(grid, out, *overrides)
+def run(grid: Path, out: Path, *overrides: str, environment: dict[str, str] | None = None) -> str:
+    """Run the command to its end; it must succeed. Its first line names its process, as Ray's folder does."""
+    process = start(grid, out, *overrides, environment=environment)
     text = finish(process)
     assert process.returncode == 0, text
-    return text
+    return f"{process.pid}\n{text}"
 
 
 def slots(out: Path, name: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pytest
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.store import open_prepared
+from tests.conftest import SECRETS
 from tests.execution import sweeps
 
 SWEEP = "killed"
@@ -43,6 +44,18 @@ def test_two_levels_of_runs_each_with_all_factors(undisturbed: Path) -> None:
         for factor in ("strategy", "transfer", "dataset", "label_budget", "stage", "seed", "key", "leakage", "licence"):
             assert run.data.tags[f"hsfm.{factor}"], factor
             assert run.inputs.dataset_inputs, "the data set is not named as an input"
+
+
+def test_no_secret_of_the_environment_is_in_anything_that_the_sweep_wrote(undisturbed: Path) -> None:
+    printed = undisturbed.with_name(f"{undisturbed.name}-printed.txt")
+    process = printed.read_text().split("\n", 1)[0]
+    of_ray = list(Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray").glob(f"session_*_{process}"))
+    files = [path for place in (undisturbed, *of_ray) for path in place.rglob("*") if path.is_file()]
+    assert any(path.name == "mlflow.db" for path in files)
+    assert any("logs" in path.parts for path in files), "no log of Ray or of a run was looked at"
+    for path in (printed, *files):
+        content = path.read_bytes()
+        assert not [name for name, value in SECRETS.items() if value.encode() in content], path
 
 
 def test_a_hopeless_trial_is_stopped_at_a_rung_and_its_mlflow_run_says_so(undisturbed: Path) -> None:
