@@ -15,7 +15,8 @@ sockets=${XDG_RUNTIME_DIR:-/tmp}/hsfm-sockets-$(id -u)    # a path of at most 10
 mkdir -p "$folder/artifacts" "$sockets"
 [ -O "$sockets" ] || { echo "$sockets belongs to somebody else; set XDG_RUNTIME_DIR to a folder of your own" >&2; exit 1; }
 
-bin=$(dirname "$(command -v pg_ctl || find /usr/lib/postgresql -name pg_ctl 2>/dev/null | sort -V | tail -n 1)")
+found=$(command -v pg_ctl || find /usr/lib/postgresql -name pg_ctl 2>/dev/null | sort -V | tail -n 1)
+bin=$(dirname "$(readlink -f "${found:-none}")")
 [ -x "$bin/pg_ctl" ] || { echo "PostgreSQL is not installed (pg_ctl not found)" >&2; exit 1; }
 [ -f "$folder/postgres/PG_VERSION" ] || "$bin/initdb" -D "$folder/postgres" -U hsfm -A trust -E UTF8 >/dev/null
 "$bin/pg_ctl" -D "$folder/postgres" status >/dev/null ||
@@ -29,7 +30,7 @@ if curl -sf -m 5 -o /dev/null "http://127.0.0.1:$port/health"; then
 fi
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_SQLALCHEMYSTORE_POOL_SIZE=50 MLFLOW_SQLALCHEMYSTORE_MAX_OVERFLOW=50
 nohup setsid mlflow server --host 127.0.0.1 --port "$port" --workers 2 \
-    --backend-store-uri "postgresql://hsfm@/mlflow?host=$sockets" \
+    --backend-store-uri "postgresql+psycopg2://hsfm@/mlflow?host=$sockets" \
     --artifacts-destination "$folder/artifacts" >>"$folder/mlflow.log" 2>&1 </dev/null &
 for _ in $(seq 120); do
     curl -sf -m 5 -o /dev/null "http://127.0.0.1:$port/health" && { echo "MLflow answers on 127.0.0.1:$port"; exit 0; }
