@@ -21,7 +21,7 @@ from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.make_plan import make_plan
 from orchestrator.plan.planned import Plan
 from orchestrator.plan.provenance import SYNTHETIC, used_weights
-from orchestrator.plan.stages import own_pretraining
+from orchestrator.plan.stage_templates import own_pretraining
 from strategies._checks import StrategyError
 from strategies.backbones._places import locate
 from strategies.backbones._spec import NOT_STATED, WeightsSpec

@@ -21,16 +21,16 @@ from orchestrator.plan.resources import feasibility, groups_of
 from orchestrator.plan.run_spec import RunSpec, content_hash
 from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split, task_mismatch
 from orchestrator.plan.slots import cell_identity, resolve_train
-from orchestrator.plan.stages import (
+from orchestrator.plan.stage_templates import (
     feature_template,
     features_gib,
     own_pretraining,
     pretraining_facts,
     pretraining_problem,
     pretraining_template,
-    shared_cells,
     transfer_problem,
 )
+from orchestrator.plan.stages import shared_cells
 from orchestrator.plan.states import judge, tally
 from orchestrator.plan.usage import Phase, simulate
 from orchestrator.plan.versions import implementation_of

@@ -16,7 +16,8 @@ from orchestrator.sweep_status.model import FailureGroup
 ADVICE = {
     "lost": "its worker, group or machine went away too often; see whether machines are taken back or memory runs out "
     "(`hsfm-sweep doctor`), then retry",
-    "node_lost": "its machines were taken back or cut off more often than execution.max_lost_nodes; use nodes that stay, or raise it, then retry",
+    "node_lost": "its machines were taken back or cut off more often than execution.max_lost_nodes; use nodes that "
+    "stay, or raise it, then retry",
     "storage": "free space, or mend the folder of checkpoints (`hsfm-sweep doctor` writes and reads it), then retry",
     "out_of_memory": "give each worker more memory (fewer execution.groups), or lower train.batch_size or "
     "train.patch_size (that makes new runs), then retry",

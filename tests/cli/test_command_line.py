@@ -28,8 +28,8 @@ FLAGS = {
     "report": "--accept-license --data-root --debug --grid --metric --out --plugin --to --tracking-uri OVERRIDES",
     "reconcile": "--accept-license --data-root --debug --grid --json --out --plugin --take-over --tracking-uri "
     "OVERRIDES",
-    "gc": "--accept-license --apply --cache --data-root --debug --failed --grid --json --log-days --logs --models --out "
-    "--plugin --tracking-uri --unknown OVERRIDES",
+    "gc": "--accept-license --apply --cache --data-root --debug --failed --grid --json --log-days --logs --models "
+    "--out --plugin --tracking-uri --unknown OVERRIDES",
     "doctor": "--accept-license --data-root --debug --deep --grid --json --out --plugin --tracking-uri OVERRIDES",
     "rescore": "--accept-license --by-class --by-unit --data-root --debug --grid --json --metric --metric-file --out "
     "--plugin --tracking-uri --write OVERRIDES",

@@ -19,7 +19,7 @@ from orchestrator.execution.stage_files import features_folder
 from orchestrator.execution.training import NetworkRun
 from orchestrator.plan.cells import StrategyChoice
 from orchestrator.plan.run_spec import RunSpec
-from orchestrator.plan.stages import feature_template
+from orchestrator.plan.stage_templates import feature_template
 from strategies.registry import get_strategy, load_plugin
 
 HERE = Path(__file__).parent
