@@ -1,4 +1,4 @@
-"""What a shared stage is for one cell: its run specification for fold and seed 0, and whether there can be one. Pure."""
+"""What a shared stage is for one cell: its run specification for fold and seed 0, and whether it can be. Pure."""
 
 from __future__ import annotations
 
