@@ -71,6 +71,7 @@ class Panopticon(FoundationModel):
         return tuple((channels, *sides) for channels in CHANNELS[self.size])
 
     def make_parts(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> Parts:
+        self.check_sensor(num_bands, wavelengths_nm)
         check_packages(self)
         from torch import nn
 
@@ -78,7 +79,6 @@ class Panopticon(FoundationModel):
         from strategies.backbones.panopticon import make_panopticon
 
         assert wavelengths_nm is not None  # check_bands has refused it: needs_wavelengths
-        self.check_sensor(num_bands, wavelengths_nm)
         stem: nn.Module = nn.Identity()
         if 0 < self.select_bands < num_bands:
             count = self.select_bands
