@@ -13,6 +13,13 @@ from tests.three_hosts.hosts import Host
 
 PORT = 6379
 NAME = "three-hosts"
+SWEEP_UP = (
+    "raylet=$(pgrep -n -x raylet) && (setsid sh -c "
+    '"while kill -0 $raylet; do sleep 1; done; sleep 10; pgrep -x raylet || ray stop" >/dev/null 2>&1 </dev/null &)'
+)
+"""`ray down` with provider local stops the head alone. A worker's raylet ends by itself when it finds no head for some
+time, but Ray's log monitor would live on for ever: this waits for the end of the one and ends the other. A raylet that
+was started meanwhile is left alone."""
 
 
 def install_commands(disk: Path, wheel: Path) -> list[str]:
@@ -72,7 +79,9 @@ def cluster(world: Path, wheel: Path, probe: Path, head: Host, workers: list[Hos
         ],
         "worker_start_ray_commands": [
             "ray stop",
-            f"{start} --address=$RAY_HEAD_IP:{PORT} --num-cpus=$(cat {disk}/cpus)",
+            f"export RAY_gcs_rpc_server_reconnect_timeout_s=30; {start} --address=$RAY_HEAD_IP:{PORT} "
+            f"--num-cpus=$(cat {disk}/cpus)",
+            SWEEP_UP,
         ],
     }
 

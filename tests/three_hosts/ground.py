@@ -15,8 +15,9 @@ TOOLS = {
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
     "rsync": "rsync",
+    "pgrep": "procps",
 }
-"""Program and the Debian package that has it. `ray up` itself calls ssh and rsync."""
+"""Program and the Debian package that has it. `ray up` itself calls ssh and rsync; the cluster file calls pgrep."""
 UNSHARE = ("unshare", "--net", "--pid", "--mount", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
 """A world of its own: whatever is made in it ends with its first process."""
 _TRIAL = (

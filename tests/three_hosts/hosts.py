@@ -41,6 +41,7 @@ def make_network() -> None:
     run("ip", "link", "add", BRIDGE, "type", "bridge")
     run("ip", "addr", "add", f"{GATEWAY}/24", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
+    run("ip", "route", "add", "default", "dev", BRIDGE)  # leads nowhere; Ray finds its own address by it
 
 
 def make_keys(world: Path) -> Path:

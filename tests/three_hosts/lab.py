@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -109,7 +110,7 @@ class Lab:
         """The command of the sweep, the same on the cluster and on one host but for `settings`."""
         probe = self.disk / "probe" / PROBE.name
         words = ["hsfm-sweep", "--grid", str(self.grid), "--out", str(self.disk / "sweeps"), "--plugin", str(probe)]
-        return " ".join([*words, "execution.groups=1", *settings])
+        return shlex.join([*words, "execution.groups=1", *settings])
 
     def submit(self, *settings: str, log: str) -> subprocess.Popen[bytes]:
         """`ray exec`: the sweep on the head, as a user of a lab would start it."""
@@ -119,6 +120,15 @@ class Lab:
         variables = " ".join(f"{name}={value}" for name, value in given.items())
         command = self.sweep_words(f"execution.storage_path={self.storage}", *settings)
         return self.ray("exec", str(self.file), f"cd {self.disk} && {variables} {command}", log=log)
+
+    def sweep_alone(self, *settings: str) -> subprocess.Popen[bytes]:
+        """The same command on the laptop, whose own processors then are the one host; same wheel, a disk of its own."""
+        words = shlex.split(self.sweep_words(*settings))
+        words[0] = str(self.disk / "env" / "bin" / words[0])
+        with (self.laptop / "one-host.log").open("wb") as output:
+            return subprocess.Popen(
+                words, cwd=self.disk, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.environment()
+            )
 
     def on_head(self, script: str, *words: str) -> subprocess.Popen[bytes]:
         """Run one of the test's scripts on the head; it ends when its input is closed."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ledger.records import SlotRecord
@@ -13,6 +12,7 @@ from tests.chaos.compare import differences, slots_of
 from tests.faults.training_log import Line
 from tests.three_hosts.hosts import HostError
 from tests.three_hosts.lab import NAME, Lab, wait_until
+from tests.three_hosts.told import Told
 
 GRID = """name: three_hosts
 description: Two networks in rounds, rungs and finals, trained by pairs of processes.
@@ -24,33 +24,10 @@ search: {trials: 2, round: 2}
 train: {steps: 120, evaluations: 4, patch_size: 16, batch_size: 4, pixel_batch_size: 64, world_size: 2}
 execution: {max_attempts: 5}
 """
-MORE_SEEDS = "seeds=2"
-"""The second start asks for one more final run of every strategy."""
+MORE = "strategies=[in_domain/spectral_cnn,in_domain/unet,in_domain/mlp]"
+"""The second start asks for one more strategy: cells of its own, so that the others must stay as they are."""
 STEPS_BEYOND = 8
 """The cable is pulled when a run is so many steps beyond its last checkpoint: something is lost for certain."""
-
-
-@dataclass
-class Told:
-    """All that was seen, for the report."""
-
-    began_s: float = field(default_factory=time.time)
-    events: list[tuple[float, str]] = field(default_factory=list)
-    lines: dict[str, list[Line]] = field(default_factory=dict)
-    slots: dict[str, SlotRecord] = field(default_factory=dict)
-    closed_at_cut: dict[str, SlotRecord] = field(default_factory=dict)
-    cut_s: float = 0.0
-    lost_s: float = 0.0
-    """When the cluster had given the host up."""
-    back_s: float = 0.0
-    second_s: float = 0.0
-    """When the second start began."""
-    left: list[str] = field(default_factory=list)
-    """Processes that outlived `ray down`."""
-    unlike: list[str] | None = None
-    """Differences from one host; None = not compared."""
-    cut_host: str = ""
-    error: str = ""
 
 
 class Story:
@@ -111,6 +88,7 @@ class Story:
         )
         self._end(neighbour)
         self._say(f"the neighbour's work on {staying.name} has ended: a pair fits there now")
+        alone = self._start(self.lab.sweep_alone(MORE), "meanwhile, the same grid starts on one host")
         self._wait("the host given up", lambda: leaving.name not in self._present(), 120, sweep)
         told.lost_s = time.time()
         self._wait("training on the rest", lambda: self._steps_after(told.cut_s + 1) > 0, 180, sweep)
@@ -122,11 +100,11 @@ class Story:
         told.back_s = time.time()
         self._finish(sweep, "the sweep")
         neighbour = self._neighbour()
-        told.second_s = self._say(f"second start, with {MORE_SEEDS}")
-        self._finish(self._start(lab.submit(MORE_SEEDS, log="sweep-2")), "the second start")
+        told.second_s = self._say(f"second start, with {MORE}")
+        self._finish(self._start(lab.submit(MORE, log="sweep-2")), "the second start")
         self._end(neighbour)
         self._down()
-        self._compare()
+        self._compare(alone)
 
     # ---- parts
 
@@ -184,7 +162,7 @@ class Story:
         return " / ".join([line.strip() for line in text.splitlines() if line.strip()][-4:])
 
     def _down(self) -> None:
-        """`ray down` stops the head; the raylets of the workers end when they find no head any more."""
+        """`ray down` stops the head; the workers end when they find no head any more."""
         self._end(self._members)
         before = {host.name: len(host.processes()) for host in self.lab.hosts}
         down = self._start(self.lab.ray("down", "-y", str(self.lab.file), log="down"))
@@ -192,27 +170,22 @@ class Story:
         if down.returncode:
             raise HostError(f"`ray down` ended with {down.returncode}: {self._last_words('down')}")
         self._say("`ray down` is done; processes before: " + ", ".join(f"{n} {c}" for n, c in before.items()))
-
-    def _compare(self) -> None:
-        """The same grid on one host, beside which the last processes of the cluster end; then compare."""
-        here = self.lab.disk
-        words = self.lab.sweep_words(MORE_SEEDS).split()
-        words[0] = str(here / "env" / "bin" / words[0])
-        with (self.lab.laptop / "one-host.log").open("wb") as output:
-            alone = subprocess.Popen(
-                words, cwd=here, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self.lab.environment()
-            )
-        self._start(alone, "the same grid on one host")
         down_s = time.time()
-        self._wait("the end of the cluster's processes", lambda: not self._living(), 120)
-        self.told.left = self._living()
-        self._say(f"no process is left on any host, {time.time() - down_s:.0f} s after `ray down`")
+        limit_s = down_s + 120 * self._patience
+        while (left := self._living()) and time.time() < limit_s:
+            time.sleep(0.5)
+        self.told.left = left
+        self._say(f"{len(left) or 'no'} processes are left on the hosts, {time.time() - down_s:.0f} s after `ray down`")
+
+    def _compare(self, alone: subprocess.Popen[bytes]) -> None:
+        """Wait for the sweep on one host, and compare."""
         self._wait("the sweep on one host", lambda: alone.poll() is not None, 300)
         if alone.returncode:
             raise HostError(f"the sweep on one host ended with {alone.returncode}: {self._last_words('one-host')}")
-        self._say("the sweep on one host ended with 0")
+        self._say("the sweep on one host has ended with 0")
         self.told.slots = self._slots()
-        self.told.unlike = differences(self.lab.sweep(here), self.lab.sweep(), NAME, [self.told.closed_at_cut])
+        here, there = self.lab.sweep(self.lab.disk), self.lab.sweep()
+        self.told.unlike = differences(here, there, NAME, [self.told.closed_at_cut])
 
     def _living(self) -> list[str]:
         found = []

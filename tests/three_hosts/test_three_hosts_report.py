@@ -7,8 +7,8 @@ import pytest
 from orchestrator.ledger.records import SlotRecord
 from tests.faults.training_log import Line
 from tests.three_hosts import ground
-from tests.three_hosts.story import Told
 from tests.three_hosts.timeline import attempts, problems, repeated, summary, table
+from tests.three_hosts.told import Told
 
 SLOTS = {
     "in_domain/unet search/f0/0": SlotRecord(slot="search/f0/0", key="a", params={}, state="finished"),
@@ -58,6 +58,13 @@ def test_the_table_tells_hosts_of_ranks_and_steps_of_every_attempt(told: Told) -
     assert (second.attempt, second.hosts, second.first) == (2, ("h1", "h1"), 7)
     assert third.hosts == ("h2", "h1")
     assert "h1 h2" in table(told)[1]
+
+
+def test_an_attempt_that_goes_on_elsewhere_is_told_in_two_parts(told: Told) -> None:
+    told.lines["h1"] += [*_steps("b", 1, 0, 6, 9, 300), *_steps("b", 1, 1, 6, 9, 300)]
+    *_, before, after = attempts(told.lines, told.slots)
+    assert (before.hosts, before.first, before.last) == (("h2", "h1"), 1, 5)
+    assert (after.hosts, after.first, after.last) == (("h1", "h1"), 6, 9)
 
 
 def test_steps_that_no_checkpoint_held_may_be_repeated_and_no_more(told: Told) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.ledger.records import SlotRecord
 from tests.faults.training_log import Line, Repetition, repetition
-from tests.three_hosts.story import Told
+from tests.three_hosts.told import Told
 
 MOST_DIFFERENCES = 20
 
@@ -33,37 +33,48 @@ class Attempt:
 
 
 def attempts(lines: Mapping[str, Sequence[Line]], slots: Mapping[str, SlotRecord]) -> list[Attempt]:
-    """All attempts in the order of their first steps; a change of hosts within one counts as a further one."""
+    """All attempts in the order of their first steps; one that went on elsewhere after a rung is told in parts."""
     names: dict[str, str] = {}
     for name, record in sorted(slots.items()):
         names.setdefault(record.key, name)
-    every = sorted((line, host) for host, of_host in lines.items() for line in of_host)
-    places: dict[tuple[str, int], dict[int, str]] = {}
-    by_run: dict[tuple[str, int], list[Line]] = {}
-    for line, host in every:
-        run = (line.key, line.attempt)
-        by_run.setdefault(run, []).append(line)
-        if line.kind == "step":
-            places.setdefault(run, {})[line.rank] = host
+    steps: dict[tuple[str, int], dict[int, list[tuple[Line, str]]]] = {}
+    saved: dict[tuple[str, int], list[int]] = {}
+    for host, of_host in lines.items():
+        for line in of_host:
+            run = (line.key, line.attempt)
+            if line.kind == "saved":
+                saved.setdefault(run, []).append(line.step)
+            else:
+                steps.setdefault(run, {}).setdefault(line.step, []).append((line, host))
     found = []
-    for (key, attempt), of_run in by_run.items():
-        steps = [line for line in of_run if line.kind == "step"]
-        if not steps:
-            continue
-        hosts = places[key, attempt]
-        found.append(
-            Attempt(
-                slot=names.get(key, key),
-                attempt=attempt,
-                hosts=tuple(hosts[rank] for rank in sorted(hosts)),
-                first=min(line.step for line in steps),
-                last=max(line.step for line in steps),
-                began_s=steps[0].time_s,
-                ended_s=steps[-1].time_s,
-                saved=max((line.step for line in of_run if line.kind == "saved"), default=0),
+    for (key, attempt), by_step in steps.items():
+        for hosts, part in _parts(by_step):
+            times = [line.time_s for step in part for line, _ in by_step[step]]
+            found.append(
+                Attempt(
+                    slot=names.get(key, key),
+                    attempt=attempt,
+                    hosts=hosts,
+                    first=part[0],
+                    last=part[-1],
+                    began_s=min(times),
+                    ended_s=max(times),
+                    saved=max((n for n in saved.get((key, attempt), ()) if part[0] <= n <= part[-1]), default=0),
+                )
             )
-        )
     return sorted(found, key=lambda a: a.began_s)
+
+
+def _parts(by_step: Mapping[int, Sequence[tuple[Line, str]]]) -> list[tuple[tuple[str, ...], list[int]]]:
+    """Steps in a row whose ranks were on the same hosts; of the last step before a cut one rank may be unknown."""
+    parts: list[tuple[dict[int, str], list[int]]] = []
+    for step in sorted(by_step):
+        places = {line.rank: host for line, host in by_step[step]}
+        if parts and places.items() <= parts[-1][0].items():
+            parts[-1][1].append(step)
+        else:
+            parts.append((places, [step]))
+    return [(tuple(places[rank] for rank in sorted(places)), part) for places, part in parts]
 
 
 def repeated(lines: Mapping[str, Sequence[Line]]) -> Repetition:
@@ -117,10 +128,11 @@ def problems(told: Told) -> list[str]:
 def summary(told: Told) -> list[str]:
     """The figures, what is wrong, and the verdict."""
     made, again = attempts(told.lines, told.slots), repeated(told.lines)
+    runs = {(a.slot, a.attempt) for a in made}
+    across = {(a.slot, a.attempt) for a in made if a.spans}
     wrong = problems(told)
     lines = [
-        f"trained:   {len({a.slot for a in made})} runs in {len(made)} attempts, "
-        f"{sum(a.spans for a in made)} of them across hosts",
+        f"trained:   {len({slot for slot, _ in runs})} runs in {len(runs)} attempts, {len(across)} of them across hosts",
         f"repeated:  {again.steps} optimiser steps; {again.allowed} were in no checkpoint when {told.cut_host} was cut "
         "off",
     ]
