@@ -3,9 +3,9 @@
 # make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
 # make test-geo  install torchgeo into .venv-geo, over .venv, then run the tests that need it
 # make chaos   a real sweep under random kills against an undisturbed one        (KILLS=4)
-# make verify  what CI has no time for, about an hour; dated logs go to docs/   (parts: verify-anchors, verify-overhead,
-#              verify-scale, verify-packing, verify-data-path, verify-first-hour, verify-chaos,
-#              verify-faults)
+# make verify  what CI has no time for, some hours; dated logs go to docs/   (parts: verify-anchors, verify-overhead,
+#              verify-scale, verify-packing, verify-data-path, verify-feature-cache, verify-foundation, verify-few-shot,
+#              verify-real-transfer, verify-first-hour, verify-chaos, verify-faults)
 # make lint    formatting, lint, types, import layers
 # make clean   remove .venv, .venv-geo and caches; sweeps' results stay
 #
@@ -54,12 +54,16 @@ chaos: $(INSTALLED_DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
 # Each part has a dated log of its own, so that one can be repeated: make verify-chaos
-VERIFY_PARTS := anchors overhead scale packing data-path first-hour chaos faults
+VERIFY_PARTS := anchors overhead scale packing data-path feature-cache foundation few-shot real-transfer first-hour chaos faults
 VERIFY_anchors    = $(BIN)/hsfm-sweep --grid indian_pines_anchor --out $$(mktemp -d)
 VERIFY_overhead   = $(BIN)/python benchmarks/overhead.py
 VERIFY_scale      = $(BIN)/python benchmarks/bookkeeping.py --write --check
 VERIFY_packing    = $(BIN)/python benchmarks/packing.py --check
 VERIFY_data-path  = $(BIN)/python benchmarks/data_path.py --write
+VERIFY_feature-cache = $(BIN)/python benchmarks/feature_cache.py --check
+VERIFY_foundation = $(BIN)/hsfm-sweep --grid foundation_smoke --out $$(mktemp -d)
+VERIFY_few-shot   = $(BIN)/hsfm-sweep --grid few_shot_smoke --out $$(mktemp -d)
+VERIFY_real-transfer = $(BIN)/hsfm-sweep --grid real_transfer --out $$(mktemp -d)
 VERIFY_first-hour = $(BIN)/python benchmarks/new_user.py
 VERIFY_chaos      = $(BIN)/python -m tests.chaos --kills 20
 VERIFY_faults     = $(BIN)/python -m tests.faults --write docs/faults.md
