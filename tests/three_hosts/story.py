@@ -109,10 +109,15 @@ class Story:
     # ---- parts
 
     def _up(self) -> None:
-        up = self._start(self.lab.ray("up", "-y", "--no-config-cache", str(self.lab.file), log="up"))
-        self._wait("ray up", lambda: up.poll() is not None, 180)
+        """Ray gives a head 30 s to start, which can be short where one machine is three: it may try twice."""
+        for trial in (1, 2):
+            up = self._start(self.lab.ray("up", "-y", "--no-config-cache", str(self.lab.file), log=f"up-{trial}"))
+            self._wait("ray up", lambda up=up: up.poll() is not None, 180)  # type: ignore[misc]
+            if up.returncode == 0:
+                break
+            self._say(f"`ray up` ended with {up.returncode}: {self._last_words(f'up-{trial}')}")
         if up.returncode:
-            raise HostError(f"`ray up` ended with {up.returncode}: {self._last_words('up')}")
+            raise HostError(f"`ray up` ended with {up.returncode}, twice")
         self._say("`ray up` is done: the head runs")
         self._members = self.lab.follow_members(self._tell_members)
         self._processes.append(self._members)

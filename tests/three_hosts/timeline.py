@@ -132,9 +132,8 @@ def summary(told: Told) -> list[str]:
     across = {(a.slot, a.attempt) for a in made if a.spans}
     wrong = problems(told)
     lines = [
-        f"trained:   {len({slot for slot, _ in runs})} runs in {len(runs)} attempts, {len(across)} of them across hosts",
-        f"repeated:  {again.steps} optimiser steps; {again.allowed} were in no checkpoint when {told.cut_host} was cut "
-        "off",
+        f"trained:   {len({a.slot for a in made})} runs in {len(runs)} attempts, {len(across)} of them across hosts",
+        f"repeated:  {again.steps} optimiser steps; {again.allowed} were in no checkpoint at the cut",
     ]
     if told.lost_s:
         lines.append(f"noticed:   the cluster gave {told.cut_host} up {told.lost_s - told.cut_s:.0f} s after the cut")
