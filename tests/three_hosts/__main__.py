@@ -76,11 +76,15 @@ def _in_namespaces(world: Path, given: argparse.Namespace) -> int:
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
 
     def end(number: int, _: Any) -> None:
+        print(f"stopped by {signal.Signals(number).name}; all hosts are ended", flush=True)
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
     try:
-        return process.wait()
+        status = process.wait()
+        if status < 0:
+            print(f"the lab was ended from outside, by {signal.Signals(-status).name}")
+        return status
     finally:
         if process.poll() is None:
             first = psutil.Process(process.pid).children()

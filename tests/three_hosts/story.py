@@ -109,7 +109,7 @@ class Story:
     # ---- parts
 
     def _up(self) -> None:
-        """Ray gives a head 30 s to start, which can be short where one machine is three: it may try twice."""
+        # Ray gives a head 30 s to start, which can be short where one machine is three: it may try twice.
         for trial in (1, 2):
             up = self._start(self.lab.ray("up", "-y", "--no-config-cache", str(self.lab.file), log=f"up-{trial}"))
             self._wait("ray up", lambda up=up: up.poll() is not None, 180)  # type: ignore[misc]
@@ -228,15 +228,13 @@ class Story:
         saved = max((line.step for line in lines if line.kind == "saved"), default=0)
         step = max(line.step for line in lines if line.kind == "step")
         is_recent = time.time() - max(line.time_s for line in lines) < 5
-        return spans and is_recent and saved > 0 and step - saved >= STEPS_BEYOND and self._has_closed()
+        is_deep = saved > 0 and step - saved >= STEPS_BEYOND
+        return spans and is_recent and is_deep and any(slot.is_closed for slot in self._slots().values())
 
     def _newest_run(self, by_host: dict[str, list[Line]]) -> tuple[str, int] | None:
         steps = [line for lines in by_host.values() for line in lines[-20:] if line.kind == "step"]
         newest = max(steps, default=None)
         return (newest.key, newest.attempt) if newest else None
-
-    def _has_closed(self) -> bool:
-        return any(slot.is_closed for slot in self._slots().values())
 
     def _now_training(self) -> str:
         newest = self._newest_run(self.lab.lines())
