@@ -93,7 +93,7 @@ def cut(file: Path) -> None:
         (["train.stepz=3"], "Did you mean 'steps'?"),
         (["label_budgets=[0]"], "label budget 0 is out of range; allowed: a fraction"),
         (["label_budgets=[1.5]"], "label budget 1.5 is out of range; allowed: a fraction"),
-        (["strategies=[plugin/my_net]"], "unknown strategy 'plugin/my_net'. Known: cross_domain/spectf"),
+        (["strategies=[plugin/my_net]"], "unknown strategy 'plugin/my_net'. Known: cross_domain/carl"),
         (["strategies=[plugin/my_net]"], "add --plugin my_net.py"),
         (["train.world_size=64"], "train.batch_size is 8; allowed: a multiple of train.world_size = 64"),
         (
@@ -145,7 +145,7 @@ def test_the_name_of_a_packaged_data_set_is_refused_for_a_users(run: Run) -> Non
     path = make_scene("other", name="samson")
     status, _, error = run("data", "info", str(path))
     assert status == 2
-    assert "name is 'samson', which is another data set; allowed: any name but enmap_potsdam" in error
+    assert "name is 'samson', which is another data set; allowed: any name but botswana" in error
 
 
 def test_open_questions_are_listed_one_a_line(run: Run) -> None:
