@@ -111,7 +111,7 @@ class S2Former(WindowTransfer):
         *("spectral_high_share", "consistency_weight", "variance_weight"),
     )
     contract_fields: ClassVar[Mapping[str, Any]] = {**WindowTransfer.contract_fields, "decoder_width": 16}
-    reference_step_s: ClassVar[float] = 0.5
+    reference_step_s: ClassVar[float] = 1.3
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -39,7 +39,7 @@ class SpectralMae(WindowTransfer):
     pretraining_only_fields: ClassVar[tuple[str, ...]] = (*WindowTransfer.pretraining_only_fields, *pretrain_fields)
     smallest_patch: ClassVar[int] = 1
     contract_fields: ClassVar[Mapping[str, Any]] = {**WindowTransfer.contract_fields, "decoder_width": 16}
-    reference_step_s: ClassVar[float] = 0.1
+    reference_step_s: ClassVar[float] = 0.14
 
     def __post_init__(self) -> None:
         super().__post_init__()

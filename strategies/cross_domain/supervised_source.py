@@ -37,7 +37,7 @@ class SupervisedSource(WindowTransfer):
         "pretrain_label_smoothing",
     )
     pretrain_fields: ClassVar[tuple[str, ...]] = ("cross_attention", "layer_scale", "pretrain_label_smoothing")
-    reference_step_s: ClassVar[float] = 0.4
+    reference_step_s: ClassVar[float] = 0.65
 
     def __post_init__(self) -> None:
         super().__post_init__()
