@@ -20,10 +20,11 @@ from orchestrator.execution.training import NetworkRun
 from orchestrator.plan.cells import StrategyChoice
 from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.stage_templates import feature_template
+from strategies import registry
 from strategies.registry import get_strategy, load_plugin
 
 HERE = Path(__file__).parent
-PIXEL, IMAGE = (load_plugin(HERE / name) for name in ("frozen_networks.py", "frozen_images.py"))
+PIXEL, IMAGE = "plugin/frozen_networks", "plugin/frozen_images"
 SETTINGS = {"steps": 40, "evaluations": 2, "batch_size": 4, "patch_size": 32, "pixel_batch_size": 64}
 CASES = [
     (PIXEL, {}, {}),
@@ -31,6 +32,14 @@ CASES = [
     (PIXEL, {"head": "spatial"}, {"patch_size": 0, "batch_size": 1}),
     (IMAGE, {}, {"patch_size": 0, "batch_size": 1}),
 ]
+
+
+@pytest.fixture(autouse=True)
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The two frozen networks are known here, and in no other test."""
+    monkeypatch.setattr(registry, "_plugins", {})
+    for name in ("frozen_networks.py", "frozen_images.py"):
+        load_plugin(HERE / name)
 
 
 def stages_of(spec: RunSpec, prepared: Path) -> list[RunSpec]:
