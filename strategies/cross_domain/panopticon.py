@@ -49,6 +49,7 @@ class Panopticon(FoundationModel):
         sensors=("WorldView", "Sentinel-1", "Sentinel-2", "Landsat", "EnMAP"),
         supervised=False,
     )
+    contract_fields: ClassVar = {"size": "reduced", "select_bands": 25}
     feature_fields: ClassVar[tuple[str, ...]] = ("size", "wavelengths", "enlarge", "select_bands")
     reference_step_s: ClassVar[float] = 1.8
 
