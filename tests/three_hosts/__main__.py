@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = _in_namespaces(world, given)
     finally:
+        for number in (signal.SIGTERM, signal.SIGINT):  # all processes are ended; a second signal must not leave files
+            signal.signal(number, signal.SIG_IGN)
         if status and given.keep:
             shutil.rmtree(given.keep, ignore_errors=True)
             shutil.copytree(world, given.keep, symlinks=True, ignore_dangling_symlinks=True, ignore=_sockets)
