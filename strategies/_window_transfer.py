@@ -120,9 +120,10 @@ class WindowTransfer(WindowFields):
             load_encoder(encoder, weights_path)
         on_wavelengths = bool(encoder.on_wavelengths)
         stem = adapter_of(self, num_bands, wavelengths_nm, on_wavelengths=on_wavelengths)
-        encoder.group_embed.groups = stem.groups.clone()
+        encoder.group_embed.groups = stem.groups
         head = CentreHead(encoder.num_features, num_classes, dropout=self.dropout)
         model = WindowClassifier(stem=stem, backbone=encoder, head=head, window_px=self.patch)
+        model.register_load_state_dict_post_hook(_take_groups)  # type: ignore[no-untyped-call]
         return adapt(model, self.regime)
 
     def fine_tuning_settings(self) -> FineTuningSettings:
@@ -145,3 +146,8 @@ class WindowTransfer(WindowFields):
         prefix = "model.backbone" if isinstance(model, FineTuning) else "backbone"
         slower = self.encoder_learning_rate / self.learning_rate
         return parameter_groups(model, learning_rate=self.learning_rate, layer_decay=slower, layers=(prefix,))
+
+
+def _take_groups(model: nn.Module, _keys: object) -> None:
+    """A state dict may bring another grid: the encoder sees the groups of bands that the stem gives."""
+    model.backbone.group_embed.groups = model.stem.groups  # type: ignore[union-attr]

@@ -36,10 +36,15 @@ class BandAdapter(nn.Module):
         super().__init__()
         self.bands_used = int((matrix_KC != 0).any(0).sum())
         """Bands that some common band is made of."""
-        # facts of the data set, not of the weights: kept out of the state dict
-        self.register_buffer("matrix_KC", matrix_KC.float(), persistent=False)
-        self.register_buffer("present_K", present_K, persistent=False)
-        self.register_buffer("groups", groups_of(present_K, group_bands), persistent=False)
+        self.group_bands = group_bands
+        # in the state dict: the grid may be that of a pretraining, which a saved model knows nothing else of
+        self.register_buffer("matrix_KC", matrix_KC.float())
+        self.register_buffer("present_K", present_K)
+
+    @property
+    def groups(self) -> Tensor:
+        """Numbers of the groups of common bands that the data set has."""
+        return groups_of(self.present_K, self.group_bands)  # type: ignore[arg-type]
 
     def forward(self, x_NCpp: Tensor) -> Tensor:
         """Common bands; 0 where the data set has nothing to say."""

@@ -221,6 +221,19 @@ def test_an_encoder_of_band_numbers_keeps_to_them_on_a_target_with_wavelengths(t
     assert len(model.stem.groups) == 8
 
 
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_saved_model_predicts_on_the_grid_that_it_was_pretrained_on(name, tmp_path):
+    module = strategy(name).build_pretrainer([Bands(60, None, 4)])
+    save_file(module.encoder_state(), tmp_path / "encoder.safetensors")
+    facts = {"num_bands": 25, "wavelengths_nm": wavelengths(25, 600, 975), "num_classes": 7, "image_size": 5}
+    trained = strategy(name).build(**facts, weights_path=str(tmp_path / "encoder.safetensors")).eval()
+    restored = strategy(name, init="random").build(**facts).eval()
+    restored.load_state_dict(trained.state_dict())
+    x = torch.randn(1, 25, 6, 7)
+    with torch.no_grad():
+        assert torch.equal(restored(x), trained(x))
+
+
 # --- what a strategy says of itself ---------------------------------------------------------------------------------
 
 
