@@ -5,13 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.datasets.store import PreparedDataset, PreparedImage
-from orchestrator.datasets.tasks import Task
 from orchestrator.errors import ConfigError, DataError, unknown
 
 MODES = ("none", "per_band_zscore", "per_band_minmax", "scale")
@@ -37,7 +36,15 @@ _known: dict[tuple[int, ...], tuple[tuple[PreparedImage, ...], BandStatistics]] 
 split share their statistics. The images are held, so that no others can get their identity."""
 
 
-def band_statistics(prepared: PreparedDataset, task: Task, scope: str) -> BandStatistics:
+class Seen(Protocol):
+    """What statistics need to know of a task."""
+
+    @property
+    def train_visible(self) -> tuple[NDArray[np.bool_], ...]:
+        """[H, W] pixels whose spectra may be seen in training, one map an image."""
+
+
+def band_statistics(prepared: PreparedDataset, task: Seen, scope: str) -> BandStatistics:
     """Statistics over pixels that training may see.
 
     Args:

@@ -70,6 +70,7 @@ class FeatureStore:
 
     def __init__(self, folders: list[Path], data: RunData, *, is_pixelwise: bool, is_single_pixel: bool) -> None:
         self._data, self._folders = data, folders
+        self._maps: dict[tuple[int, int, bool], np.ndarray] = {}
         self._is_pixelwise, self._is_single_pixel = is_pixelwise, is_single_pixel
         written = json.loads((folders[0] / COMPLETE).read_text())
         self.num_levels, self.is_single = int(written["levels"]), bool(written["is_single"])
@@ -94,8 +95,13 @@ class FeatureStore:
         is_single_pixel = strategy.receptive_field_px == 1
         return cls(folders, data, is_pixelwise=strategy.is_pixelwise, is_single_pixel=is_single_pixel)
 
-    @functools.lru_cache(maxsize=4096)  # noqa: B019 - one store a run
     def _map(self, image: int, level: int, seen: bool) -> np.ndarray:
+        key = (image, level, seen)
+        if key not in self._maps:
+            self._maps[key] = self._open(image, level, seen)
+        return self._maps[key]
+
+    def _open(self, image: int, level: int, seen: bool) -> np.ndarray:
         folder = self._folders[image % len(self._folders)]
         path = folder / file_name(image, level, seen=seen)
         if seen and not path.is_file():

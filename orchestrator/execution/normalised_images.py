@@ -1,6 +1,6 @@
 """A prepared data set as a model sees it: normalised pieces, and windows around single pixels.
 
-Cubes stay memory-mapped and are normalised piece by piece; only images that windows are cut from are kept for a while.
+Cubes stay memory-mapped and are normalised piece by piece; only small data sets that windows are cut from are kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from orchestrator.datasets.store import PreparedDataset
 from orchestrator.execution.windows_of_pixels import window_places
 
 KEPT_BYTES = 2**29
-"""Normalised images that are kept for cutting windows from them."""
+"""A data set up to this size is kept in normalised form where windows are cut from it."""
 
 
 class NormalisedImages:
@@ -24,6 +24,9 @@ class NormalisedImages:
     def __init__(self, prepared: PreparedDataset, mode: str, statistics: BandStatistics) -> None:
         self.prepared, self.mode, self.statistics = prepared, mode, statistics
         self.scale = prepared.facts.scale
+        pixels = sum(image.labels_HW.size for image in prepared.images)
+        self._fits = pixels * prepared.facts.num_bands * np.dtype(np.float32).itemsize <= KEPT_BYTES
+        """Whether all images may be kept in normalised form."""
         self._whole_images: dict[int, np.ndarray] = {}
 
     def normalised(self, image: int, rows: slice, columns: slice) -> np.ndarray:
@@ -35,8 +38,15 @@ class NormalisedImages:
 
     def windows(self, image: int, rows_N: np.ndarray, columns_N: np.ndarray, side_px: int) -> np.ndarray:
         """Normalised windows `[n, C, p, p]` around pixels of an image, reflected at its edges; nodata pixels are 0."""
-        rows, columns = window_places(rows_N, columns_N, side_px, self.prepared.images[image].labels_HW.shape)
-        return np.ascontiguousarray(self._whole_image(image)[rows, columns].transpose(0, 3, 1, 2))
+        source = self.prepared.images[image]
+        rows, columns = np.broadcast_arrays(*window_places(rows_N, columns_N, side_px, source.labels_HW.shape))
+        if self._fits:
+            made_NppC = self._whole_image(image)[rows, columns]
+        else:  # an image for the sake of a few windows would cost more than the windows themselves
+            spectra_1PC = source.cube_HWC[rows.ravel(), columns.ravel()][None]
+            made_NppC = normalise(spectra_1PC, self.statistics, self.mode, self.scale)[0].reshape(*rows.shape, -1)
+            made_NppC[~source.valid_HW[rows, columns]] = 0
+        return np.ascontiguousarray(made_NppC.transpose(0, 3, 1, 2))
 
     def windows_at(
         self, places_N3: np.ndarray, side_px: int, visible: Sequence[NDArray[np.bool_]] | None = None
@@ -53,11 +63,7 @@ class NormalisedImages:
         return made
 
     def _whole_image(self, image: int) -> np.ndarray:
-        """A normalised image `[H, W, C]`; the newest ones are kept, since windows overlap many times."""
-        kept = self._whole_images.pop(image, None)
-        if kept is None:
-            kept = self.normalised(image, slice(None), slice(None))
-            while self._whole_images and sum(a.nbytes for a in self._whole_images.values()) + kept.nbytes > KEPT_BYTES:
-                self._whole_images.pop(next(iter(self._whole_images)))
-        self._whole_images[image] = kept
-        return kept
+        """A normalised image `[H, W, C]`, kept since windows overlap many times."""
+        if image not in self._whole_images:
+            self._whole_images[image] = self.normalised(image, slice(None), slice(None))
+        return self._whole_images[image]

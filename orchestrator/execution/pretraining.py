@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from orchestrator.datasets._base import TRAIN, UNLABELLED
 from orchestrator.datasets._sides import sides_of
 from orchestrator.datasets.statistics import band_statistics
 from orchestrator.datasets.store import PreparedDataset
-from orchestrator.datasets.tasks import Task
 from orchestrator.errors import DataError, ExecutionError
 from orchestrator.execution import checkpoints
 from orchestrator.execution.normalised_images import NormalisedImages
@@ -49,9 +48,7 @@ class Source:
             sides = sides_of(prepared, split=spec.split, fold=spec.fold).side_maps
             valid = [mask & (side == TRAIN) for mask, side in zip(valid, sides, strict=True)]
         self.labels = [image.labels_HW for image in prepared.images] if is_supervised and not is_target else None
-        statistics = band_statistics(
-            prepared, cast(Task, _Visible(tuple(valid))), str(spec.train["normalisation_scope"])
-        )
+        statistics = band_statistics(prepared, _Visible(tuple(valid)), str(spec.train["normalisation_scope"]))
         self.images = NormalisedImages(prepared, str(spec.train["normalisation"]), statistics)
         self.visible = valid
         drawn = valid

@@ -205,7 +205,7 @@ def _draft(
         )
     own, own_spec, features = own_pretraining(strategy), None, None
     if template is not None:
-        versions = {"strategy": strategy.implementation_version, "reader": facts.reader_version}
+        versions = {"strategy": strategy.implementation_version}  # the readers' are in the digests of the pool
         if own is not None:
             own_spec = pretraining_template(cell.strategy, own, sources, template, train, versions)
         is_wanted = expanded.train.feature_cache

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import DataError
+from orchestrator.execution import normalised_images
 from orchestrator.execution.pieces import near_borders
 from orchestrator.execution.run_data import RunData
 from tests.execution.conftest import run_network
@@ -41,3 +42,15 @@ def test_border_and_interior_accuracy_make_up_the_accuracy(make_spec: Any, india
     joined = counts[True] * scores["test/oa_border"] + counts[False] * scores["test/oa_interior"]
     assert joined / sum(counts.values()) == pytest.approx(scores["test/oa"])
     assert sum(np.sum(unit["confusion"]) for unit in event["evaluation"]["units"]) == sum(counts.values())
+
+
+def test_windows_are_the_same_where_a_data_set_is_too_large_to_be_kept(
+    make_spec: Any, indian_pines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec("in_domain/spectral_cnn")
+    rows, columns = np.array([0, 70, 144]), np.array([144, 3, 60])
+    kept = RunData(spec, str(indian_pines)).windows(0, rows, columns, 9)
+    monkeypatch.setattr(normalised_images, "KEPT_BYTES", 0)
+    cut = RunData(spec, str(indian_pines))
+    assert np.array_equal(cut.windows(0, rows, columns, 9), kept)
+    assert not cut._whole_images
