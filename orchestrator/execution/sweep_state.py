@@ -17,6 +17,7 @@ from orchestrator.execution.cell_queue import CellQueue
 from orchestrator.execution.cell_state import SELECTION, CellState
 from orchestrator.execution.failures import NODE_LOST, CircuitBreaker, cause_of, verdict
 from orchestrator.execution.segments import Journal, Segment
+from orchestrator.execution.stages import Stages
 from orchestrator.ledger.records import CellRecord, SlotRecord
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.slots import rung_steps
@@ -39,6 +40,7 @@ class SweepState:
         self.search, self.execution, self.journal = search, execution, journal
         self.lock = threading.RLock()
         self.cells: dict[str, CellState] = {}
+        self.stages = Stages(self.cells)
         self.in_flight: dict[str, Segment] = {}
         self.stop_reason = ""
         self.ended_segments = 0
@@ -104,7 +106,7 @@ class SweepState:
     def _open_runs_of_fold(self, state: CellState, fold: int) -> Iterator[tuple[str, int]]:
         numbers = state.open_round(fold, self.search.round)
         if numbers is not None:
-            if not self._is_ready(state.needs(fold)):
+            if not self.stages.are_finished(state.needs(fold)):
                 return
             for record in rounds.draw(state, fold, numbers, self.search):
                 self._put(state, record)
@@ -115,47 +117,8 @@ class SweepState:
             return
         for seed in state.final_seeds(fold):
             final = self._final_record(state, fold, seed)
-            if final is not None and not final.is_closed and self._is_ready(state.needs(fold, seed)):
+            if final is not None and not final.is_closed and self.stages.are_finished(state.needs(fold, seed)):
                 yield state.last_slot(seed), state.rungs[-1]
-
-    def _is_ready(self, stages: Collection[str]) -> bool:
-        """Whether all shared stages of a run are finished."""
-        return all(self._stage_state(one) == "finished" for one in stages)
-
-    def _stage_state(self, cell_id: str) -> str:
-        """finished, failed (it or what it builds on will not be finished by this start), or waited_for."""
-        stage = self.cells.get(cell_id)
-        if stage is None:
-            return "failed"
-        states = {record.state for record in stage.slots.values()}
-        if "finished" in states:
-            return "finished"
-        return "failed" if stage.is_closed else "waited_for"
-
-    def _waits(self, state: CellState) -> bool:
-        """Whether anything that a cell builds on may still be finished."""
-        needed = (
-            {one for fold in state.planned.folds_used for one in state.needs(fold)} if state.planned.trials else set()
-        )
-        needed |= {
-            one
-            for fold in state.planned.folds_used
-            for seed in state.final_seeds(fold)
-            for one in state.needs(fold, seed)
-        }
-        return any(self._stage_state(one) == "waited_for" for one in needed)
-
-    def failed_stages(self, state: CellState) -> list[str]:
-        """Stages without which a cell cannot go on, with the error of each."""
-        needed: dict[str, None] = {}
-        for fold in state.planned.folds_used:
-            for seed in (None, *state.final_seeds(fold)):
-                needed |= dict.fromkeys(state.needs(fold, seed))
-        stages = [self.cells[one] for one in needed if one in self.cells and self._stage_state(one) == "failed"]
-        return [
-            f"{one.planned.cell}: {next((r.error for r in one.slots.values() if r.error), 'not finished')}"
-            for one in stages
-        ]
 
     def _start(self, state: CellState, slot: str, until: int) -> Segment:
         record = state.slots[slot]
@@ -289,10 +252,9 @@ class SweepState:
     def _close_if_done(self, state: CellState, *, is_start: bool = False) -> None:
         if state.is_closed or state.in_flight:
             return
-        has_stages = state.planned.pretraining is not None or state.planned.features is not None
-        if (has_stages or state.planned.stages) and self._waits(state):
+        if self.stages.are_waited_for(state):
             return
-        is_stuck = has_stages and bool(self.failed_stages(state))
+        is_stuck = bool(self.stages.failed(state))
         if not is_stuck and any(
             state.open_round(fold, self.search.round) is not None for fold in state.planned.folds_used
         ):

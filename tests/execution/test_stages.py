@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,21 @@ def test_a_pretraining_is_planned_once_for_all_cells_that_ask_for_the_same() -> 
     assert len(made.shared) == 3
     assert len(made.cells) == 8
     assert {cell.transfer for cell in made.cells} == {"cross_scene"}
+
+
+def test_targets_with_readers_of_different_age_share_a_pretraining() -> None:
+    facts = get_facts("indian_pines")
+    grid = GridConfig(
+        strategies=[entry()], datasets=["indian_pines", "jasper_ridge"], label_budgets=[{"k_shot": 5}], controls=False
+    )
+    known = {
+        name: DatasetStatus(facts=get_facts(name), digest="0" * 16, files_present=True)
+        for name in ("salinas_a", "jasper_ridge")
+    }
+    newer = replace(facts, reader_version=facts.reader_version + 1)
+    known["indian_pines"] = DatasetStatus(facts=newer, digest="0" * 16, files_present=True)
+    made = make_plan(grid, known, {}, {})
+    assert (len(made.cells), len(made.shared)) == (2, 1)
 
 
 def test_a_run_carries_the_key_of_the_pretraining_that_its_seed_builds_on() -> None:
@@ -109,7 +125,7 @@ def test_a_stage_that_fails_fails_the_cells_that_build_on_it_and_no_others() -> 
         is_broken = "mask_ratio=0.5" in str(cell.cell)
         assert bool(done[str(cell.cell)]) != is_broken
         if is_broken:
-            assert "no such wavelength" in state.failed_stages(state.cells[str(cell.cell_id)])[0]
+            assert "no such wavelength" in state.stages.failed(state.cells[str(cell.cell_id)])[0]
     assert state.is_finished
 
 
