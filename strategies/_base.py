@@ -101,7 +101,7 @@ class Strategy:
 
     @property
     def window_px(self) -> int:
-        """Side of the window whose centre pixel the model classifies (see `heads.WindowModel`); 0 = no such model."""
+        """Side of the window whose centre pixel is classified (see `backbones.window_classifier`); 0 = no window."""
         return 0
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -101,3 +102,9 @@ class Bands(NamedTuple):
     num_bands: int
     wavelengths_nm: tuple[float, ...] | None
     num_classes: int
+
+
+def of_regime(space: Mapping[str, Distribution], regime: Regime) -> dict[str, Distribution]:
+    """The distributions that a regime reads: a rank is for lora alone, a decay over layers for full alone."""
+    unused = {name for name, own in (("lora_rank", "lora"), ("layer_decay", "full")) if regime != own}
+    return {name: one for name, one in space.items() if name not in unused}

@@ -20,6 +20,7 @@ from strategies._base import (
     check_bands,
     check_range,
 )
+from strategies._declarations import of_regime
 
 if TYPE_CHECKING:
     from torch import nn
@@ -104,9 +105,7 @@ class FoundationModel(Strategy):
         return 0 if self.is_pixelwise else self.image_px
 
     def space(self) -> Mapping[str, Distribution]:
-        unused = {"lora_rank"} if self.regime != "lora" else set()
-        unused |= {"layer_decay"} if self.regime != "full" else set()
-        return {key: value for key, value in self.search_space.items() if key not in unused}
+        return of_regime(self.search_space, self.regime)
 
     def make_parts(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> Parts:
         """Stem and backbone with random weights.

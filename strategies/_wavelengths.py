@@ -50,3 +50,9 @@ def spacings_nm(wavelengths_nm: Sequence[float]) -> tuple[float, ...]:
         beside = [*gaps[max(place - 1, 0) : place], *gaps[place : place + 1]]
         found[centre] = max(sum(beside) / len(beside), 1.0) if beside else 1.0
     return tuple(found[centre] for centre in wavelengths_nm)
+
+
+def ascending(num_bands: int, wavelengths_nm: Sequence[float] | None) -> list[int]:
+    """Bands by ascending wavelength, as they are where that is unknown: neighbours in a cube need not be neighbours."""
+    order = list(range(num_bands))
+    return order if wavelengths_nm is None else sorted(order, key=wavelengths_nm.__getitem__)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from strategies._base import Accepts, Distribution, Float, Strategy, StrategyError, check_range
+from strategies._wavelengths import ascending
 
 if TYPE_CHECKING:
     from torch import nn
@@ -64,7 +65,4 @@ def in_order_of_wavelength(num_bands: int, wavelengths_nm: Sequence[float] | Non
     """A stem that sorts the bands, where their wavelengths are known: neighbours in the cube need not be neighbours."""
     from strategies.backbones.band_inputs import ChosenBands
 
-    order = list(range(num_bands))
-    if wavelengths_nm is not None:
-        order.sort(key=lambda band: wavelengths_nm[band])
-    return ChosenBands(order)
+    return ChosenBands(ascending(num_bands, wavelengths_nm))

@@ -92,33 +92,6 @@ class PixelwiseModel(nn.Module):
         return features_NF.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-class WindowModel(nn.Module):
-    """Makes a classifier of windows a model of images.
-
-    `classify` maps windows `[N, C, p, p]` to logits `[N, K]` of their centre pixels. Given one window a sample, the
-    result is `[B, K, 1, 1]`; given an image of any other size, every pixel is classified, with reflected pixels beyond
-    the edge, some windows at once.
-    """
-
-    def __init__(self, classify: nn.Module, *, window_px: int, windows_at_once: int = 256) -> None:
-        super().__init__()
-        self.classify = classify
-        self.window_px, self.windows_at_once = window_px, windows_at_once
-
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Logits `[B, K, 1, 1]` of windows in training, `[B, K, H, W]` of images in evaluation."""
-        if self.training:
-            logits_NK: Tensor = self.classify(x_BCHW)
-            return logits_NK[:, :, None, None]
-        batch, _, height, width = x_BCHW.shape
-        padded = pad_reflected(x_BCHW, self.window_px // 2)
-        windows = padded.unfold(2, self.window_px, 1).unfold(3, self.window_px, 1).permute(0, 2, 3, 1, 4, 5)
-        parts = []
-        for row_WCpp in windows.flatten(0, 1):  # a view: the windows of a whole image would take p * p times its memory
-            parts += [self.classify(part) for part in torch.split(row_WCpp, self.windows_at_once)]
-        return torch.cat(parts).view(batch, height, width, -1).permute(0, 3, 1, 2)
-
-
 def pad_reflected(x_BCHW: Tensor, margin_px: int) -> Tensor:
     """Reflection beyond the edges, repeated where the image is smaller than the margin."""
     for axis in (2, 3):

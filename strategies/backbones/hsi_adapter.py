@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from strategies._wavelengths import ascending
 from strategies.backbones.rgb_stems import ColourProjection
 from strategies.heads import ChannelNorm, resize
 
@@ -161,7 +162,7 @@ class Adapter(nn.Module):
         spectral_depth: int,
     ) -> None:
         super().__init__()
-        order = range(num_bands) if wavelengths_nm is None else sorted(range(num_bands), key=wavelengths_nm.__getitem__)
+        order = ascending(num_bands, wavelengths_nm)
         spectral = SpectralTransformer(list(order), group_bands=group_bands, width=spectral_width, depth=spectral_depth)
         self.picture = ColourProjection(num_bands, wavelengths_nm)
         self.prior = SpatialPrior(num_bands, spectral, spectral_width, width)

@@ -89,6 +89,20 @@ def every_trainable_parameter_is_in_one_group_and_gets_a_gradient(subject: Subje
     expect(not missing, f"no gradient reaches {missing[:3]}; use them in the forward pass, or leave them out")
 
 
+def cached_features_have_the_shapes_that_were_announced(subject: Subject) -> None:
+    strategy = subject.make()
+    bands = band_count(subject.strategy.accepts, 24)
+    for height, width in ((17, 22), (32, 32)):
+        announced = strategy.cached_features(height, width)
+        if announced is None:
+            return
+        with torch.no_grad():
+            found = subject.build(num_bands=bands).eval().features(torch.rand(1, bands, height, width))  # type: ignore[operator]
+        levels = [found] if isinstance(found, torch.Tensor) else list(found)
+        shapes = tuple(tuple(level.shape[1:]) for level in levels)
+        expect(shapes == announced, f"the frozen part gives {shapes}, cached_features says {announced}; correct it")
+
+
 def the_same_seed_gives_the_same_step(subject: Subject) -> None:
     strategy, model = subject.make(), subject.build()
     state, batch = copy.deepcopy(model.state_dict()), subject.batch()
@@ -196,7 +210,7 @@ EVERY_VARIANT = (
     every_trainable_parameter_is_in_one_group_and_gets_a_gradient,
     the_same_seed_gives_the_same_step,
 )
-RANDOM_VARIANTS = (the_state_dict_restores_the_outputs,)
+RANDOM_VARIANTS = (the_state_dict_restores_the_outputs, cached_features_have_the_shapes_that_were_announced)
 ONCE = (
     logits_have_one_score_a_class_and_pixel_at_any_size,
     a_pixel_beyond_the_receptive_field_changes_nothing,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from strategies._base import Accepts, Pretraining, Regime
 from strategies._foundation import FoundationModel, Parts
-from strategies._levels import map_sides
+from strategies._levels import patch_levels
 from strategies._wavelengths import Wavelengths, told
 
 if TYPE_CHECKING:
@@ -61,10 +61,8 @@ class CARL(FoundationModel):
 
     def cached_features(self, height_px: int, width_px: int) -> tuple[tuple[int, int, int], ...] | None:
         """One map a tap; see `Strategy.cached_features`."""
-        if self.regime != "frozen":
-            return None
-        sides = map_sides(height_px, width_px, patch_px=PATCH_PX, enlarge=self.enlarge)
-        return tuple((WIDTHS[self.size], *sides) for _ in self.taps)
+        channels = [WIDTHS[self.size] for _ in self.taps]
+        return patch_levels(self, height_px, width_px, patch_px=PATCH_PX, channels=channels)
 
     def make_parts(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> Parts:  # noqa: ARG002
         """See `FoundationModel.make_parts`; there is no input layer to make, the encoder takes any bands."""

@@ -23,7 +23,7 @@ from strategies._base import (
     check_range,
 )
 from strategies._foundation import WHOLE_IMAGE_PX, FoundationModel, Parts
-from strategies._wavelengths import Wavelengths, told
+from strategies._wavelengths import Wavelengths, ascending, told
 from strategies.in_domain.hs3_unet import HS3UNetStrategy
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class HyperSL(FoundationModel):
         from strategies.backbones.hypersl import HyperSLEncoder, PixelFeatures
 
         assert wavelengths_nm is not None  # check_bands has refused it: needs_wavelengths
-        order = sorted(range(num_bands), key=lambda band: wavelengths_nm[band]) if self.band_order == "sorted" else None
+        order = ascending(num_bands, wavelengths_nm) if self.band_order == "sorted" else None
         encoder = HyperSLEncoder(told(wavelengths_nm, self.wavelengths), size=self.size, order=order)
         features = PixelFeatures(encoder, bn_mode=self.bn_mode, chunk_pixels=self.chunk_pixels)
         return Parts(stem=nn.Identity(), backbone=features, channels=(encoder.width,))

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from strategies._base import Accepts, Pretraining, StrategyError, check_range
 from strategies._checks import check_packages
 from strategies._foundation import FoundationModel, Parts
-from strategies._levels import map_sides
+from strategies._levels import patch_levels
 from strategies._wavelengths import Wavelengths, told
 
 PATCH_PX = 14
@@ -66,10 +66,7 @@ class Panopticon(FoundationModel):
             )
 
     def cached_features(self, height_px: int, width_px: int) -> tuple[tuple[int, int, int], ...] | None:
-        if self.regime != "frozen":
-            return None
-        sides = map_sides(height_px, width_px, patch_px=PATCH_PX, enlarge=self.enlarge)
-        return tuple((channels, *sides) for channels in CHANNELS[self.size])
+        return patch_levels(self, height_px, width_px, patch_px=PATCH_PX, channels=CHANNELS[self.size])
 
     def make_parts(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> Parts:
         self.check_sensor(num_bands, wavelengths_nm)

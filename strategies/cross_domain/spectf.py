@@ -22,6 +22,7 @@ from strategies._base import (
     check_bands,
     check_range,
 )
+from strategies._declarations import of_regime
 
 if TYPE_CHECKING:
     from torch import nn
@@ -85,7 +86,7 @@ class SpecTf(Strategy):
         return ((WIDTH, height_px, width_px),) if self.regime == "frozen" else None
 
     def space(self) -> Mapping[str, Distribution]:
-        return {key: value for key, value in self.search_space.items() if key != "lora_rank" or self.regime == "lora"}
+        return of_regime(self.search_space, self.regime)
 
     def build(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from strategies._base import Accepts, Pretraining, StrategyError
 from strategies._checks import check_nanometres
 from strategies._foundation import FoundationModel, Parts
-from strategies._levels import map_sides
+from strategies._levels import patch_levels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,9 +86,7 @@ class SpectralEarth(FoundationModel):
 
     def cached_features(self, height_px: int, width_px: int) -> tuple[tuple[int, int, int], ...] | None:
         """The last layer's map; see `Strategy.cached_features`."""
-        if self.regime != "frozen":
-            return None
-        return ((WIDTHS[self.size], *map_sides(height_px, width_px, patch_px=PATCH_PX, enlarge=self.enlarge)),)
+        return patch_levels(self, height_px, width_px, patch_px=PATCH_PX, channels=[WIDTHS[self.size]])
 
     def make_parts(self, num_bands: int, wavelengths_nm: Sequence[float] | None) -> Parts:
         """See `FoundationModel.make_parts`."""

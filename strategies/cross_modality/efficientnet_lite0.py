@@ -22,6 +22,7 @@ from strategies._base import (
     check_bands,
     check_range,
 )
+from strategies._declarations import of_regime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,9 +106,7 @@ class EfficientNetLite0(Strategy):
         return 2 * int(reach + stride + interpolation + smoothing) + 1
 
     def space(self) -> Mapping[str, Distribution]:
-        unused = {"lora_rank"} if self.regime != "lora" else set()
-        unused |= {"layer_decay"} if self.regime != "full" else set()
-        return {key: value for key, value in self.search_space.items() if key not in unused}
+        return of_regime(self.search_space, self.regime)
 
     def build(
         self,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from strategies._base import Accepts, Distribution, Float, Strategy, StrategyError, check_bands, check_range
+from strategies._wavelengths import ascending
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,9 +65,7 @@ class MiniRocket(Strategy):
         from strategies.backbones.minirocket import MiniRocketModel
 
         check_bands(self, num_bands, wavelengths_nm)
-        order = list(range(num_bands))
-        if wavelengths_nm is not None:
-            order.sort(key=lambda band: wavelengths_nm[band])
+        order = ascending(num_bands, wavelengths_nm)
         return MiniRocketModel(order, features=self.features, classes=num_classes)
 
     def initialise_from_data(self, model: nn.Module, spectra_NC: np.ndarray) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from strategies._base import Accepts, Distribution, Float, Strategy, StrategyError, check_bands, check_range
+from strategies._wavelengths import ascending
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,9 +72,7 @@ class SpectralCNN(Strategy):
         from strategies.heads import LinearHead, PixelwiseModel
 
         check_bands(self, num_bands, wavelengths_nm)
-        order = list(range(num_bands))
-        if wavelengths_nm is not None:
-            order.sort(key=lambda band: wavelengths_nm[band])
+        order = ascending(num_bands, wavelengths_nm)
         features = 4 * self.width
         spectral = SpectralCNNModel(order, width=self.width, features=features, kernel_size=self.kernel_size)
         model = AdaptableModel(

@@ -25,7 +25,7 @@ from orchestrator.plan.run_spec import RunSpec
 from orchestrator.plan.slots import resolve_train
 from orchestrator.prediction.pixels import predict_image
 from strategies._base import field_values
-from strategies.heads import WindowModel
+from strategies.backbones.window_classifier import WindowClassifier
 from strategies.in_domain.spectral_cnn import SpectralCNN
 from strategies.in_domain.unet import UNet
 from strategies.registry import get_strategy
@@ -189,12 +189,17 @@ class _Centre(torch.nn.Module):
         return x_NCpp[:, :3, middle, middle] + x_NCpp.mean((2, 3))[:, 3:6]
 
 
+class _AsTheyAre(torch.nn.Module):
+    def forward(self, features_BFHW: torch.Tensor, size_px: tuple[int, int]) -> torch.Tensor:  # noqa: ARG002
+        return features_BFHW
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_classifier_of_windows_is_scored_at_labelled_pixels_only_with_the_same_result(
     images: Path, workers: int
 ) -> None:
     data = RunData(_spec("in_domain/unet", images), str(images))
-    model = WindowModel(_Centre(), window_px=7)
+    model = WindowClassifier(stem=torch.nn.Identity(), backbone=_Centre(), head=_AsTheyAre(), window_px=7).eval()
     of_windows = SimpleNamespace(receptive_field_px=7, inference_px=0, window_px=7)
     of_images = SimpleNamespace(receptive_field_px=7, inference_px=0, window_px=0)
     scored = _confusion(model, data, of_windows, workers=workers)
