@@ -147,3 +147,28 @@ def drop_attempts(storage: str, key: str) -> None:
     for info in system.get_file_info(fs.FileSelector(base, allow_not_found=True)):
         if info.base_name.startswith("attempt-"):
             system.delete_dir(info.path)
+
+
+def has_file(storage: str, key: str, name: str) -> bool:
+    """Whether a run has left a file of this name.
+
+    Raises:
+        StorageError: the storage cannot be read.
+    """
+    base = run_folder(storage, key)
+    with _on_storage("read", base):
+        system, folder = _open(base)
+        return bool(system.get_file_info(f"{folder}/{name}").type == fs.FileType.File)
+
+
+def read_bytes(storage: str, key: str, name: str) -> bytes:
+    """A file that `write_bytes` wrote.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    base = run_folder(storage, key)
+    with _on_storage("read", f"{base}/{name}"):
+        system, folder = _open(base)
+        with system.open_input_stream(f"{folder}/{name}") as stream:
+            return bytes(stream.read())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from orchestrator.execution import checkpoints
 from orchestrator.execution.run_data import RunData
-from orchestrator.execution.stage_files import encoder_path
+from orchestrator.execution.stage_files import ENCODER
 from orchestrator.execution.streams import stream_seed
 from orchestrator.plan.run_spec import RunSpec
 from strategies._base import Strategy
@@ -34,22 +39,28 @@ def build_seeded(seed: int, job: dict[str, Any], strategy: Strategy, data: RunDa
     """The network as its strategy makes it, with everything random drawn from one seed."""
     facts = data.prepared.facts
     torch.manual_seed(stream_seed(seed, "initialisation"))
-    model = strategy.build(
-        num_bands=facts.num_bands,
-        wavelengths_nm=facts.wavelengths_nm,
-        num_classes=data.num_outputs,
-        image_size=image_size,
-        weights_path=weights_of(job),
-    )
+    with weights_of(job) as weights_path:
+        model = strategy.build(
+            num_bands=facts.num_bands,
+            wavelengths_nm=facts.wavelengths_nm,
+            num_classes=data.num_outputs,
+            image_size=image_size,
+            weights_path=weights_path,
+        )
     if type(strategy).initialise_from_data is not Strategy.initialise_from_data:
         strategy.initialise_from_data(model, data.some_spectra(seed))
     return model
 
 
-def weights_of(job: dict[str, Any]) -> str | None:
-    """File with the weights that a run starts from: its own pretraining's, or published ones."""
-    for stage in job.get("stages", ()):
-        if stage["stage"] == "pretrain":
-            return encoder_path(job["storage"], RunSpec.from_json(stage).key)
-    path = job.get("weights_path")
-    return None if path is None else str(path)
+@contextlib.contextmanager
+def weights_of(job: dict[str, Any]) -> Iterator[str | None]:
+    """File with the weights that a run starts from: a copy of its own pretraining's, or published ones."""
+    keys = [RunSpec.from_json(stage).key for stage in job.get("stages", ()) if stage["stage"] == "pretrain"]
+    if not keys:
+        path = job.get("weights_path")
+        yield None if path is None else str(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:  # the storage may be an object store, weights are read from a file
+        copy = Path(folder) / ENCODER
+        copy.write_bytes(checkpoints.read_bytes(job["storage"], keys[0], ENCODER))
+        yield str(copy)

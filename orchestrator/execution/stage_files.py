@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import FeasibilityError
+from orchestrator.execution import checkpoints
 from orchestrator.ledger.records import CellRecord
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.run_spec import RunSpec
@@ -40,11 +42,6 @@ def places_of(
     }
 
 
-def encoder_path(storage: str, key: str) -> str:
-    """File of a pretraining's weights."""
-    return f"{storage.rstrip('/')}/{key}/{ENCODER}"
-
-
 def features_folder(storage: str, key: str) -> Path:
     """Folder of an extraction's features; they are memory-mapped, so it is a folder and no object store."""
     return Path(storage) / key / FEATURES
@@ -52,11 +49,22 @@ def features_folder(storage: str, key: str) -> Path:
 
 def is_there(storage: str, spec: RunSpec) -> bool:
     """Whether the output of a finished stage still exists (somebody may have made room)."""
-    if "://" in storage:
-        return True
     if spec.stage == "pretrain":
-        return Path(encoder_path(storage, spec.key)).is_file()
+        return checkpoints.has_file(storage, spec.key, ENCODER)
     return (features_folder(storage, spec.key) / COMPLETE).is_file()
+
+
+def check_places(cells: Sequence[PlannedCell], storage: str) -> None:
+    """Refuse what could not be read back.
+
+    Raises:
+        FeasibilityError: features would go to an object store, where they cannot be memory-mapped.
+    """
+    if "://" in storage and any(cell.stage == "features" and cell.state != "done" for cell in cells):
+        raise FeasibilityError(
+            f"execution.storage_path {storage!r} is an object store, and features of frozen backbones are read as "
+            "mapped files; allowed: a folder that all nodes share, or train.feature_cache=false"
+        )
 
 
 def reopened(

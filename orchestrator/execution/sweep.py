@@ -22,7 +22,7 @@ from orchestrator.execution.outcome import SweepOutcome, ending_on_signals, timi
 from orchestrator.execution.provenance import provenance_tags
 from orchestrator.execution.publish import Housekeeper
 from orchestrator.execution.segments import Segment
-from orchestrator.execution.stage_files import places_of, reopened
+from orchestrator.execution.stage_files import check_places, places_of, reopened
 from orchestrator.execution.sweep_state import SweepState
 from orchestrator.execution.tallies import MODEL_TAG
 from orchestrator.ledger.store import Ledger
@@ -66,6 +66,7 @@ def run_plan(
         on_cell_closed=keeper.cell_closed,
         tell=lambda text: console.print(escape(text), soft_wrap=True),
     )
+    check_places(plan.shared, paths.storage)
     records = ledger.cells()
     # a stage before the cells that build on it
     runnable = [c for c in (*plan.shared, *plan.cells) if c.state != "blocked" and c.cell_id]
@@ -86,7 +87,7 @@ def run_plan(
     outcome = SweepOutcome(plan.name, folder)
     for cell in state.cells.values():  # a kill may have fallen between the last run and its model
         known = records.get(str(cell.planned.cell_id))
-        if cell.is_closed and known is not None and MODEL_TAG not in known.tags:
+        if cell.planned.stage == "final" and cell.is_closed and known is not None and MODEL_TAG not in known.tags:
             journal.cell_closed(cell.planned, cell.slots)
     try:
         if state.has_work():

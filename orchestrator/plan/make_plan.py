@@ -32,9 +32,9 @@ from orchestrator.plan.stage_templates import (
 )
 from orchestrator.plan.stages import shared_cells
 from orchestrator.plan.states import judge, tally
-from orchestrator.plan.usage import Phase, simulate
+from orchestrator.plan.usage import expected_use
 from orchestrator.plan.versions import implementation_of
-from strategies._base import Strategy
+from strategies._base import OwnPretraining, Strategy
 
 Slots = Mapping[str, str]
 """State of each slot of a cell, as the ledger knows it."""
@@ -77,7 +77,7 @@ def make_plan(
     _refuse_equal_cells(cells)
     is_feasible, text = feasibility(grid, cpus)
     count = groups if groups is not None else groups_of(grid, cpus)
-    wall_s, use = _use(cells, grid, count)
+    wall_s, use = expected_use(cells, grid, count)
     return Plan(
         name=grid.name,
         grid=grid,
@@ -141,7 +141,7 @@ def _plan_cell(
         or (transfer_problem(strategy, [one.facts for one in sources], status.facts) if own else ""),
         dataset=status,
         weights=weights,
-        stage=pretraining_problem(own, sources) if own else ("", ""),
+        stage=_stage_problem(strategy, own, sources, planned) if own else ("", ""),
     )
     step_s, is_measured = cost.step_seconds(planned, strategy.reference_step_s, measured_s)
     device_s, left_s = cost.device_seconds(planned, grid.search, step_s, counted)
@@ -254,35 +254,18 @@ def _draft(
     )
 
 
+def _stage_problem(
+    strategy: Strategy, own: OwnPretraining, sources: Sequence[DatasetStatus], planned: PlannedCell
+) -> tuple[str, str]:
+    return pretraining_problem(
+        own,
+        sources,
+        unlabelled_windows=strategy.unlabelled_windows,
+        world_size=int(planned.train.get("world_size", 1)),
+    )
+
+
 def _source(name: str, known: Mapping[str, DatasetStatus], cell: Cell) -> DatasetStatus:
     if name not in known:
         raise unknown(f"source data set of {cell.strategy.label}", name, tuple(known))
     return known[name]
-
-
-def _use(cells: Sequence[PlannedCell], grid: GridConfig, groups: int | None) -> tuple[float | None, float | None]:
-    """Wall-clock seconds left and expected use, from the cells that still have something to do."""
-    to_do = [cell for cell in cells if cell.device_left_s > 0]
-    if groups is None or groups < 1 or not to_do:
-        return None, None
-    studies = [phases for cell in to_do for phases in _phases(cell, grid)]
-    return simulate(studies, groups)
-
-
-def _phases(planned: PlannedCell, grid: GridConfig) -> list[list[Phase]]:
-    """One list of barriers for each study: rung by rung, round by round, then its finals."""
-    steps = int(planned.train["steps"])
-    folds = len(planned.folds_used)
-    all_steps = cost.study_steps(planned, grid.search) * folds + steps * planned.seeds
-    # what is left of a started cell is taken as a smaller cell of the same shape
-    step_s = planned.device_left_s / all_steps / int(planned.train["world_size"])
-    phases: list[list[Phase]] = []
-    for fold in range(folds):
-        study: list[Phase] = [
-            (count, step_count * step_s)
-            for size in cost.rounds(planned.trials, grid.search)
-            for count, step_count in cost.segments(planned, grid.search, size)
-        ]
-        finals = len([seed for seed in planned.final_seeds if seed % folds == fold])
-        phases.append([*study, (finals, steps * step_s)])
-    return phases

@@ -46,13 +46,19 @@ def pretraining_facts(own: OwnPretraining, sources: Sequence[DatasetFacts], targ
     )
 
 
-def pretraining_problem(own: OwnPretraining, statuses: Sequence[DatasetStatus]) -> tuple[str, str]:
+def pretraining_problem(
+    own: OwnPretraining, statuses: Sequence[DatasetStatus], *, unlabelled_windows: int, world_size: int
+) -> tuple[str, str]:
     """Why a source cannot be learned from, and what mends it; two empty texts where it can."""
     for one in statuses:
         if one.digest is None and not one.files_present:
             return one.reason or f"the files of the source {one.facts.name} are not there", one.remedy
         if own.is_supervised and one.facts.labels == "none":
             return f"source {one.facts.name} has no labels, and this pretraining uses labels", ""
+    for what, count in (("pretraining", own.batch_size), ("fine-tuning, unlabelled", unlabelled_windows)):
+        if count % world_size:
+            reason = f"a batch of {count} windows ({what}) cannot be shared by train.world_size = {world_size} workers"
+            return reason, "set a multiple of train.world_size"
     return "", ""
 
 

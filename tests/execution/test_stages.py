@@ -14,9 +14,10 @@ from safetensors.torch import load_file
 from orchestrator.config import ExecutionConfig, GridConfig, SearchConfig, TrainConfig
 from orchestrator.datasets.registry import get_facts
 from orchestrator.datasets.store import open_prepared
+from orchestrator.errors import FeasibilityError
 from orchestrator.execution.pretraining import PretrainRun
 from orchestrator.execution.seat import Seat
-from orchestrator.execution.stage_files import encoder_path, is_there, places_of, reopened
+from orchestrator.execution.stage_files import ENCODER, check_places, is_there, places_of, reopened
 from orchestrator.execution.sweep_state import SweepState
 from orchestrator.plan.facts import DatasetStatus
 from orchestrator.plan.make_plan import make_plan
@@ -137,7 +138,7 @@ def test_a_stage_whose_files_are_gone_is_done_again_where_it_is_needed(tmp_path:
     kept, records = reopened([*more.shared, *more.cells], journal.cells(), str(tmp_path))
     assert stage in kept
     assert {r.state for r in records[str(stage.cell_id)].slots.values()} == {"failed"}
-    path = Path(encoder_path(str(tmp_path), str(stage.template and stage.template.key)))
+    path = tmp_path / str(stage.template and stage.template.key) / ENCODER
     path.parent.mkdir()
     path.write_bytes(b"weights")
     assert stage.template is not None
@@ -146,7 +147,7 @@ def test_a_stage_whose_files_are_gone_is_done_again_where_it_is_needed(tmp_path:
     assert {r.state for r in records[str(stage.cell_id)].slots.values()} == {"finished"}
 
 
-def pretrain(spec: RunSpec, prepared: Path, storage: Path, *, attempt: int = 1, die_at: int | None = None) -> Any:
+def pretrain(spec: RunSpec, prepared: Path, storage: Path | str, *, attempt: int = 1, die_at: int | None = None) -> Any:
     torch.set_num_threads(1)
 
     def tell(event: dict[str, Any]) -> str:
@@ -171,7 +172,45 @@ def test_a_killed_pretraining_ends_bit_identical(pool: str, indian_pines: Path, 
     resumed = pretrain(spec, indian_pines, tmp_path / "cut", attempt=2)
     assert resumed["scores"] == whole["scores"]
     assert whole["scores"]["pretrain/loss"] > 0
-    states = [load_file(encoder_path(str(tmp_path / name), spec.key)) for name in ("whole", "cut")]
+    states = [load_file(tmp_path / name / spec.key / ENCODER) for name in ("whole", "cut")]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert {cell.leakage for cell in plan.cells} == {"unlabelled_target"}
+
+
+def test_a_pretraining_in_an_object_store_is_found_and_read_back(indian_pines: Path, tmp_path: Path) -> None:
+    from orchestrator.execution.model_building import weights_of
+
+    plan = plan_of([entry(source="indian_pines")], digest=open_prepared(indian_pines).digest)
+    spec = plan.shared[0].template
+    assert spec is not None
+    storage = f"file://{tmp_path}"  # any file system that pyarrow reaches by its address
+    assert not is_there(storage, spec)
+    assert pretrain(spec, indian_pines, storage)["kind"] == "reached"
+    assert is_there(storage, spec)
+    with weights_of({"storage": storage, "stages": [spec.to_json()]}) as path:
+        assert load_file(str(path)).keys() == load_file(tmp_path / spec.key / ENCODER).keys()
+
+
+def test_features_in_an_object_store_are_refused_before_anything_starts() -> None:
+    stage = replace(plan_of([entry()]).shared[0], stage="features")
+    with pytest.raises(FeasibilityError, match="feature_cache=false"):
+        check_places([stage], "s3://bucket/checkpoints")
+    check_places([stage], "/mnt/shared/checkpoints")
+
+
+def test_a_batch_that_workers_cannot_share_blocks_the_cell() -> None:
+    grid = GridConfig(
+        strategies=[entry(pretrain_batch_size=9)],
+        datasets=["indian_pines"],
+        label_budgets=[{"k_shot": 5}],
+        train=TrainConfig(world_size=2),
+        controls=False,
+    )
+    known = {
+        name: DatasetStatus(facts=get_facts(name), digest="0" * 16, files_present=True)
+        for name in ("indian_pines", "salinas_a")
+    }
+    (cell,) = make_plan(grid, known, {}, {}).cells
+    assert (cell.state, cell.remedy) == ("blocked", "set a multiple of train.world_size")
+    assert "a batch of 9 windows" in cell.reason
