@@ -72,7 +72,9 @@ class FeatureStore:
         self._data, self._folders = data, folders
         self._maps: dict[tuple[int, int, bool], np.ndarray] = {}
         self._is_pixelwise, self._is_single_pixel = is_pixelwise, is_single_pixel
-        written = json.loads((folders[0] / COMPLETE).read_text())
+        # a part without labelled images has no levels
+        parts = [json.loads((folder / COMPLETE).read_text()) for folder in folders]
+        written = max(parts, key=lambda part: int(part["levels"]))
         self.num_levels, self.is_single = int(written["levels"]), bool(written["is_single"])
         self._masked = [np.asarray(vector, dtype=np.float16) for vector in written["masked"]]
 
