@@ -2,10 +2,11 @@
 # make plan    install, then show what the grid would run; starts nothing
 # make test    install with the development tools, then run all tests          (ARGS="tests/plan -k budget")
 # make test-geo  install torchgeo into .venv-geo, over .venv, then run the tests that need it
+# make three-hosts  a sweep on a cluster of three hosts (namespaces of this machine), one of which is cut off
 # make chaos   a real sweep under random kills against an undisturbed one        (KILLS=4)
 # make verify  what CI has no time for, some hours; dated logs go to docs/   (parts: verify-anchors, verify-overhead,
 #              verify-scale, verify-packing, verify-data-path, verify-feature-cache, verify-foundation, verify-few-shot,
-#              verify-real-transfer, verify-first-hour, verify-chaos, verify-faults)
+#              verify-real-transfer, verify-first-hour, verify-three-hosts, verify-chaos, verify-faults)
 # make lint    formatting, lint, types, import layers
 # make clean   remove .venv, .venv-geo and caches; sweeps' results stay
 #
@@ -29,7 +30,7 @@ INSTALLED_GEO := $(GEO)/.installed
 
 TODAY := $(shell date +%F)
 
-.PHONY: help sweep plan test test-geo chaos verify lint format clean
+.PHONY: help sweep plan test test-geo three-hosts chaos verify lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -49,12 +50,16 @@ test-geo: $(INSTALLED_GEO)
 	@echo "== test-geo: models through torchgeo, and parity with it"
 	OMP_NUM_THREADS=1 $(GEO)/bin/python -m pytest tests/strategies -k "dofa_parity or copernicus_fm or panopticon" $(ARGS)
 
+three-hosts: $(INSTALLED_DEV)
+	@echo "== three-hosts: up, a sweep, a host is cut off and comes back, down; compared with one host"
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.three_hosts --install $(ARGS)
+
 chaos: $(INSTALLED_DEV)
 	@echo "== chaos: $(KILLS) kills of a real sweep, compared with an undisturbed one"
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
 # Each part has a dated log of its own, so that one can be repeated: make verify-chaos
-VERIFY_PARTS := anchors overhead scale packing data-path feature-cache foundation few-shot real-transfer first-hour chaos faults
+VERIFY_PARTS := anchors overhead scale packing data-path feature-cache foundation few-shot real-transfer first-hour three-hosts chaos faults
 VERIFY_anchors    = $(BIN)/hsfm-sweep --grid indian_pines_anchor --out $$(mktemp -d)
 VERIFY_overhead   = $(BIN)/python benchmarks/overhead.py
 VERIFY_scale      = $(BIN)/python benchmarks/bookkeeping.py --write --check
@@ -65,6 +70,7 @@ VERIFY_foundation = $(BIN)/hsfm-sweep --grid foundation_smoke --out $$(mktemp -d
 VERIFY_few-shot   = $(BIN)/hsfm-sweep --grid few_shot_smoke --out $$(mktemp -d)
 VERIFY_real-transfer = $(BIN)/hsfm-sweep --grid real_transfer --out $$(mktemp -d)
 VERIFY_first-hour = $(BIN)/python benchmarks/new_user.py
+VERIFY_three-hosts = $(BIN)/python -m tests.three_hosts --install
 VERIFY_chaos      = $(BIN)/python -m tests.chaos --kills 20
 VERIFY_faults     = $(BIN)/python -m tests.faults --write docs/faults.md
 
