@@ -72,7 +72,7 @@ def _cells(planned_cells: Sequence[PlannedCell]) -> Table:
         cells.add_row(
             escape(planned.cell.strategy.label),
             escape(planned.cell.dataset),
-            str(planned.cell.label_budget),
+            str(planned.cell.label_budget) + (", random split" if planned.split == "random" else ""),
             styled(planned.state) + optional,
             f"{planned.runs_done}/{planned.runs_total}",
             f"{'' if planned.is_measured else '~'}{duration(planned.device_s)}",

@@ -129,6 +129,8 @@ class BlockConfig:
     """Cells that may be blocked or fail without making the sweep's exit status 1."""
     train: dict[str, Any] = field(default_factory=dict)
     """Settings of `train` that differ for this block."""
+    split: str = ""
+    """Split of this block's cells, as the grid's `split`; empty = the grid's. Another split is another test set."""
 
 
 @dataclass

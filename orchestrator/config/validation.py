@@ -52,6 +52,8 @@ def validate(grid: GridConfig) -> None:
     _validate_axes("", grid.strategies, grid.datasets, grid.label_budgets, may_be_empty=bool(grid.blocks))
     for index, block in enumerate(grid.blocks):
         _validate_axes(f"blocks[{index}].", block.strategies, block.datasets, block.label_budgets, may_be_empty=False)
+        if block.split:
+            _choice(f"blocks[{index}].split", block.split, SPLITS)
 
 
 def validate_train(train: TrainConfig, where: str) -> None:

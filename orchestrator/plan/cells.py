@@ -82,6 +82,9 @@ class Cell:
     strategy: StrategyChoice
     dataset: str
     label_budget: LabelBudget
+    split: str = ""
+    """What the cell's block asks for instead of the grid's split; empty = the grid's."""
 
     def __str__(self) -> str:
-        return f"{self.strategy.label} · {self.dataset} · {self.label_budget}"
+        name = f"{self.strategy.label} · {self.dataset} · {self.label_budget}"
+        return f"{name} · {self.split} split" if self.split else name

@@ -15,8 +15,8 @@ from orchestrator.plan.choices import WILDCARDS, controls_of, parse_entry
 from orchestrator.plan.facts import DatasetStatus
 from orchestrator.plan.run_spec import content_hash
 
-CellIdentity = tuple[str, str, LabelBudget]
-"""What makes two mentions of a cell one: the strategy with its fields, the data set, the label budget."""
+CellIdentity = tuple[str, str, LabelBudget, str]
+"""What makes two mentions of a cell one: the strategy with its fields, the data set, the label budget, the split."""
 
 
 class ExpandedCell(NamedTuple):
@@ -49,9 +49,9 @@ def expand(grid: GridConfig, known_datasets: Sequence[str] = ()) -> tuple[Expand
         for dataset in _datasets(axes["datasets"], known_datasets):
             for identity, choice in choices.items():
                 for budget in budgets:
-                    cell = Cell(strategy=choice, dataset=dataset, label_budget=budget)
+                    cell = Cell(strategy=choice, dataset=dataset, label_budget=budget, split=axes["split"])
                     settings = replace(train, normalisation=choice.normalisation) if choice.normalisation else train
-                    _add(cells, (identity, dataset, budget), ExpandedCell(cell, optional, settings), number)
+                    _add(cells, (identity, dataset, budget, cell.split), ExpandedCell(cell, optional, settings), number)
     return tuple(cells.values())
 
 
@@ -62,12 +62,14 @@ def pattern_names(dataset_status: Mapping[str, DatasetStatus]) -> list[str]:
 
 def _blocks(grid: GridConfig) -> Iterable[tuple[Mapping[str, Any], bool, TrainConfig]]:
     if grid.strategies:
-        yield _axes(grid), False, grid.train
+        yield _axes(grid) | {"split": ""}, False, grid.train
     for index, block in enumerate(grid.blocks):
-        yield _axes(block), block.optional, block_train(grid.train, block, f"blocks[{index}]")
+        # the grid's own split by name is no other split
+        split = "" if block.split == grid.split else block.split
+        yield _axes(block) | {"split": split}, block.optional, block_train(grid.train, block, f"blocks[{index}]")
 
 
-def _axes(owner: Any) -> Mapping[str, Any]:
+def _axes(owner: Any) -> dict[str, Any]:
     return {name: getattr(owner, name) for name in ("strategies", "datasets", "label_budgets")}
 
 

@@ -171,7 +171,7 @@ def _draft(
     """The cell without its state and cost."""
     facts, cell = status.facts, expanded.cell
     selection = resolve_selection(grid.search.selection, cell.label_budget)
-    split = resolve_split(grid.split, facts)
+    split = resolve_split(cell.split or grid.split, facts)
     train = resolve_train(strategy, steps_of_epochs(expanded.train, facts, cell.label_budget, strategy))
     if selection in ("none", "held_out_shots") and "checkpoint" in train:
         # finals have no validation labels to choose a checkpoint by, and trials must be judged like finals

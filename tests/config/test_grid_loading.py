@@ -88,6 +88,10 @@ def test_data_set_files_are_looked_for_beside_the_grid_file(tmp_path: Path) -> N
         ("search.stopping=asha", ["asha", "rungs", "none"]),
         ("search.selection=all", ["search.selection", "validation_matched", "held_out_shots"]),
         ("split=blok", ["blok", "Did you mean 'block'?"]),
+        (
+            "blocks=[{strategies: [a], datasets: [b], label_budgets: [1], split: rnadom}]",
+            ["value of blocks[0].split", "Did you mean 'random'?"],
+        ),
         ("train.precision=fp64", ["fp64", "fp32", "bf16", "fp16"]),
         ("train.steps=0", ["train.steps is 0", "at least 1", "train.steps=VALUE"]),
         ("train.steps=1.5", ["train.steps is 1.5", "a whole number"]),

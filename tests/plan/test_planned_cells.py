@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.config import GridConfig, SearchConfig, TrainConfig
+from orchestrator.config import BlockConfig, GridConfig, SearchConfig, TrainConfig
 from orchestrator.errors import ConfigError
 from orchestrator.plan.cells import LabelBudget
 from orchestrator.plan.facts import DatasetFacts, DatasetStatus, WeightsStatus
@@ -249,6 +249,27 @@ def test_each_fold_that_a_seed_uses_has_a_study_of_its_own(plan_of: Planner, gri
 def test_another_split_than_the_data_sets_own_has_one_fold(plan_of: Planner, grid: Grids, status: Statuses) -> None:
     cell = only(plan_of(grid(split="random"), status(task="images", split="images", folds=4)))
     assert cell.folds_used == (0,)
+
+
+def test_a_block_with_another_split_has_cells_of_its_own_and_leaves_the_others_as_they_are(
+    plan_of: Planner, grid: Grids
+) -> None:
+    axes: dict[str, Any] = {
+        "strategies": ["in_domain/spectral_cnn"], "datasets": ["meadow"], "label_budgets": [0.1]
+    }  # fmt: skip
+    block, random = plan_of(grid(blocks=[BlockConfig(**axes, split="random")])).cells
+    assert (block.split, random.split) == ("block", "random")
+    assert block.cell_id == only(plan_of(grid())).cell_id
+    assert random.cell_id == only(plan_of(grid(split="random"))).cell_id
+    assert str(random.cell) == f"{block.cell} · random split"
+    assert random.trials == 0  # its validation labels would be test labels
+
+
+def test_the_grids_own_split_named_again_by_a_block_is_no_second_cell(plan_of: Planner, grid: Grids) -> None:
+    axes: dict[str, Any] = {
+        "strategies": ["in_domain/spectral_cnn"], "datasets": ["meadow"], "label_budgets": [0.1]
+    }  # fmt: skip
+    assert only(plan_of(grid(split="random", blocks=[BlockConfig(**axes, split="random")]))).split == "random"
 
 
 # --- slots and runs ------------------------------------------------------------------------------------------------
