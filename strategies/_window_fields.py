@@ -65,6 +65,10 @@ class WindowFields(Strategy):
     """Learning rate of AdamW for new layers."""
     encoder_learning_rate: float = 3e-4
     """Learning rate of AdamW for the encoder; regime full only."""
+    frozen_blocks: int = 0
+    """First transformer blocks that stay as pretrained, with all before them; regime full only, 0 = none."""
+    head: Literal["linear", "prototype"] = "linear"
+    """Classifier of the features: linear, or by the angle to a learned prototype of each class (very few labels)."""
     dropout: float = 0.1
     """Dropout in the encoder and before the classifier while fine-tuning."""
     label_smoothing: float = 0.1
@@ -111,6 +115,12 @@ class WindowFields(Strategy):
             *(("dropout", 0, 0.95), ("label_smoothing", 0, 0.9), ("gain", 0, 0.99), ("noise", 0, 10)),
         ):
             check_range(name, getattr(self, name), low, high)
+        check_range("frozen_blocks", self.frozen_blocks, 0, self.depth)
+        if self.frozen_blocks and (self.regime != "full" or self.adapter == "mapping"):
+            raise StrategyError(
+                f"frozen_blocks {self.frozen_blocks} with regime {self.regime!r} and adapter {self.adapter!r}; "
+                "allowed: regime full and a fixed adapter (resample, pool); leave frozen_blocks out"
+            )
         self._check_divisions()
         if not self.sources() and self.pool != "target":
             raise StrategyError(f"source {self.source!r} names no data set; give one or more, joined by '+'")

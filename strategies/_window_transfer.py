@@ -109,8 +109,8 @@ class WindowTransfer(WindowFields):
     ) -> nn.Module:
         """See `Strategy.build`."""
         from strategies._window_bands import adapter_of, load_encoder, shared_grid
-        from strategies.adaptation import adapt
-        from strategies.backbones.window_classifier import CentreHead, WindowClassifier
+        from strategies.adaptation import adapt, freeze_part
+        from strategies.backbones.window_classifier import HEADS, WindowClassifier
 
         check_bands(self, num_bands, wavelengths_nm)
         self.check_sensor(num_bands, wavelengths_nm)
@@ -121,10 +121,15 @@ class WindowTransfer(WindowFields):
         on_wavelengths = bool(encoder.on_wavelengths)
         stem = adapter_of(self, num_bands, wavelengths_nm, on_wavelengths=on_wavelengths)
         encoder.group_embed.groups = stem.groups
-        head = CentreHead(encoder.num_features, num_classes, dropout=self.dropout)
+        head = HEADS[self.head](encoder.num_features, num_classes, dropout=self.dropout)
         model = WindowClassifier(stem=stem, backbone=encoder, head=head, window_px=self.patch)
         model.register_load_state_dict_post_hook(_take_groups)  # type: ignore[no-untyped-call]
-        return adapt(model, self.regime)
+        adapt(model, self.regime)
+        for name in encoder.first_parts(self.frozen_blocks):
+            freeze_part(model, f"backbone.{name}")
+        if self.frozen_blocks and hasattr(encoder, "pixel_class"):  # a parameter of the encoder itself
+            encoder.pixel_class.requires_grad_(False)
+        return model
 
     def fine_tuning_settings(self) -> FineTuningSettings:
         """Numbers of the fine-tuning."""

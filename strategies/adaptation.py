@@ -42,7 +42,7 @@ class AdaptableModel(nn.Module):
         """Set the mode of all parts but the frozen ones."""
         super().train(mode)
         for name in self.frozen_parts:
-            getattr(self, name).eval()
+            self.get_submodule(name).eval()
         for module in self.thawed:
             module.train(mode)
         return self
@@ -63,8 +63,8 @@ class AdaptableModel(nn.Module):
 
 
 def freeze_part(model: AdaptableModel, name: str) -> AdaptableModel:
-    """Stop a part from training and pin it to evaluation mode."""
-    getattr(model, name).requires_grad_(False)
+    """Stop a part, or a module inside of one ("backbone.norm"), from training and pin it to evaluation mode."""
+    model.get_submodule(name).requires_grad_(False)
     model.frozen_parts = tuple(dict.fromkeys((*model.frozen_parts, name)))
     return model.train(model.training)
 

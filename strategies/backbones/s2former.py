@@ -139,6 +139,10 @@ class S2Encoder(nn.Module):
         """Length of the features."""
         return 3 * self.sizes.width
 
+    def first_parts(self, blocks: int) -> tuple[str, ...]:
+        """Names of the modules up to and with so many blocks; none of 0."""
+        return ("pixel_embed", "group_embed", *(f"blocks.{n}" for n in range(blocks))) if blocks else ()
+
     def forward(self, common_NKpp: Tensor, groups: Tensor | None = None) -> Tensor:
         """Features of each window, nothing hidden."""
         return self.pool(*self.tokens(common_NKpp, groups=groups))

@@ -35,6 +35,10 @@ class SpectralEncoder(nn.Module):
         """Length of the features."""
         return self.sizes.width
 
+    def first_parts(self, blocks: int) -> tuple[str, ...]:
+        """Names of the modules up to and with so many blocks; none of 0."""
+        return ("group_embed", *(f"blocks.{n}" for n in range(blocks))) if blocks else ()
+
     def tokens(self, common_NKpp: Tensor, *, groups: Tensor | None = None, kept_NS: Tensor | None = None) -> Tensor:
         """Tokens of the groups that are shown, after the class token; see `GroupEmbedding`."""
         tokens: Tensor = self.group_embed(common_NKpp, groups=groups, kept_NS=kept_NS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from strategies.adaptation import AdaptableModel
 from strategies.heads import LinearHead, pad_reflected
@@ -16,6 +19,29 @@ class CentreHead(LinearHead):
         """Logits `[B, K, H, W]` of features of the same height and width."""
         logits: Tensor = self.classify(self.dropout(features_BFHW))
         return logits
+
+
+class PrototypeHead(CentreHead):
+    """Logits are the cosines between features and a learned prototype of each class, times a learned factor.
+
+    With a few labels a class the lengths of features say little; angles leave fewer ways to fit them by heart.
+    """
+
+    FACTOR = 10.0
+
+    def __init__(self, in_channels: int, num_classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__(in_channels, num_classes, dropout=dropout)
+        self.classify.register_parameter("bias", None)
+        self.log_factor = nn.Parameter(torch.tensor(math.log(self.FACTOR)))
+
+    def forward(self, features_BFHW: Tensor, size_px: tuple[int, int]) -> Tensor:  # noqa: ARG002
+        """Logits `[B, K, H, W]` of features of the same height and width."""
+        features = functional.normalize(self.dropout(features_BFHW), dim=1)
+        prototypes = functional.normalize(self.classify.weight, dim=1)
+        return self.log_factor.exp() * functional.conv2d(features, prototypes)
+
+
+HEADS = {"linear": CentreHead, "prototype": PrototypeHead}
 
 
 class WindowClassifier(AdaptableModel):

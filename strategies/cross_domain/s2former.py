@@ -59,8 +59,8 @@ class S2Former(WindowTransfer):
     """Whether fine-tuning follows a teacher; regime full only."""
     teacher: Literal["ema", "frozen"] = "ema"
     """A moving average of the student, or the pretrained model as it was."""
-    trajectory: Literal["noise", "layers", "features"] = "noise"
-    """What is aligned: features on their way out of noise, features after each block, or the last features only."""
+    trajectory: Literal["noise", "inputs", "layers", "features"] = "noise"
+    """What is aligned: features on their way out of noise, or of noised windows, after each block, or the last."""
     diffusion_levels: str = "10+40+80+120"
     """Noise levels of the trajectory, in steps of the schedule, joined by "+"."""
     diffusion_steps: int = 200

@@ -19,7 +19,7 @@ from strategies.backbones.window_classifier import WindowClassifier
 from strategies.objectives.diffusion import Denoiser, NoiseSchedule, trajectory
 from strategies.objectives.fine_tuning import FineTuning, FineTuningSettings
 
-Trajectory = Literal["noise", "layers", "features"]
+Trajectory = Literal["noise", "inputs", "layers", "features"]
 Teacher = Literal["ema", "frozen"]
 
 
@@ -28,7 +28,11 @@ class AlignmentSettings(NamedTuple):
 
     teacher: Teacher
     trajectory: Trajectory
-    """noise: from the noisiest level to the least; layers: after each block; features: the last features only."""
+    """What the places are.
+
+    noise: features told apart from noise, from the noisiest level to the least; inputs: features of noised windows,
+    from the noisiest level to the clean window; layers: features after each block; features: the last ones only.
+    """
     levels: tuple[int, ...]
     steps: int
     variance_first: float
@@ -56,8 +60,9 @@ class DiffusionAlignedFineTuning(FineTuning):
         self.alignment = alignment
         self.teacher = copy.deepcopy(model).requires_grad_(False).eval()
         self.denoiser: Denoiser | None = None
-        if alignment.trajectory == "noise":
+        if alignment.trajectory in ("noise", "inputs"):
             self.schedule = NoiseSchedule(alignment.steps, alignment.variance_first, alignment.variance_last)
+        if alignment.trajectory == "noise":
             features = model.backbone.num_features
             self.denoiser = Denoiser(features, alignment.denoiser_width, alignment.steps)  # type: ignore[arg-type]
 
@@ -73,9 +78,10 @@ class DiffusionAlignedFineTuning(FineTuning):
         """The loss and its terms by name; labelled and unlabelled windows are aligned, labelled ones classified."""
         alignment = self.alignment
         windows = x_BCHW if unlabelled_NCpp is None else torch.cat([x_BCHW, unlabelled_NCpp])
+        noise = torch.randn_like(windows) if alignment.trajectory == "inputs" else None  # the same for both
         with torch.no_grad():
-            taught = self._levels(self.teacher, windows)
-        learnt = self._levels(self.model, self.disturbed(windows))
+            taught = self._levels(self.teacher, windows, noise)
+        learnt = self._levels(self.model, self.disturbed(windows), noise)
         terms = {"cross_entropy": self.cross_entropy(learnt[-1], y_BHW)}
         loss = terms["cross_entropy"]
         weight = ramped(progress, alignment.ramp, alignment.final_weight)
@@ -103,12 +109,18 @@ class DiffusionAlignedFineTuning(FineTuning):
             for old, new in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
                 old.copy_(new)
 
-    def _levels(self, model: WindowClassifier, windows_NCpp: Tensor) -> list[Tensor]:
-        """Features after each block where the trajectory is made of them; else the last features only."""
+    def _levels(self, model: WindowClassifier, windows_NCpp: Tensor, noise_NCpp: Tensor | None) -> list[Tensor]:
+        """Features of noised windows or after each block, where the trajectory has them; the last are the plain ones."""
+        if noise_NCpp is not None:
+            noised = [self.schedule.noised(windows_NCpp, noise_NCpp, level) for level in self._descending()]
+            return list(torch.split(model.window_features(torch.cat([*noised, windows_NCpp])), len(windows_NCpp)))
         if self.alignment.trajectory != "layers":
             return [model.window_features(windows_NCpp)]
         found: list[Tensor] = model.backbone.levels(model.stem(windows_NCpp))  # type: ignore[operator]
         return found
+
+    def _descending(self) -> list[int]:
+        return sorted(self.alignment.levels, reverse=True)
 
     def _align(self, learnt: list[Tensor], taught: list[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Terms of position and velocity, and the denoiser's own loss where there is one."""
@@ -116,6 +128,8 @@ class DiffusionAlignedFineTuning(FineTuning):
         teacher = torch.stack([unit_variance(z) for z in taught])
         weights = torch.full((len(student),), 1 / len(student), device=student.device)
         denoising: Tensor | None = None
+        if self.alignment.trajectory == "inputs":
+            weights = self._shares([*self._descending(), 0], student.device)
         if self.denoiser is not None:
             clean, levels = teacher[-1], self.alignment.levels
             denoising = self._denoise(clean)
@@ -123,14 +137,18 @@ class DiffusionAlignedFineTuning(FineTuning):
             student = trajectory(self.denoiser, self.schedule, student[-1], noise, levels)
             with torch.no_grad():
                 teacher = trajectory(self.denoiser, self.schedule, clean, noise, levels)
-            weights = self.schedule.share(torch.tensor(sorted(levels, reverse=True), device=noise.device))
-            weights = weights / weights.sum()
+            weights = self._shares(self._descending(), student.device)
         apart_K = (1 - functional.cosine_similarity(student, teacher, dim=-1)).mean(1)
         position = (weights * apart_K).sum()
         if len(student) == 1:
             return position, torch.zeros_like(position), denoising
         velocity = (student.diff(dim=0) - teacher.diff(dim=0)).square().mean()
         return position, velocity, denoising
+
+    def _shares(self, levels: list[int], device: torch.device) -> Tensor:
+        """Weights of the places: the more signal, the more it counts; their sum is 1."""
+        shares = self.schedule.share(torch.tensor(levels, device=device))
+        return shares / shares.sum()
 
     def _denoise(self, clean_NF: Tensor) -> Tensor:
         """Mean squared error of the denoiser on the teacher's features at random steps."""

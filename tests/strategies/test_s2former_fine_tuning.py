@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from strategies._base import StrategyError
 from strategies.objectives.diffusion import Denoiser, NoiseSchedule, trajectory
 from strategies.objectives.fine_tuning import turned
 from strategies.registry import make_strategy
@@ -156,3 +157,53 @@ def test_windows_are_turned_about_their_centre_each_in_its_own_way():
     assert ways[:, :, 2, 2].unique().tolist() == [12.0]
     assert torch.equal(ways[1, 0], torch.rot90(plane[0, 0]))
     assert torch.equal(ways[:, 0], ways[:, 1])
+
+
+def test_a_trajectory_of_noised_inputs_ends_with_the_clean_window_and_needs_no_denoiser():
+    strategy, module = objective(trajectory="inputs", diffusion_levels="20+120", distillation_weight=0.0)
+    assert module.denoiser is None
+    x, y, unlabelled = batch()
+    history = steps(strategy, module, 6)
+    assert "denoising" not in history[0]
+    assert max(terms["position"] for terms in history) > 0
+    assert max(terms["velocity"] for terms in history) > 0
+    windows = torch.cat([x, unlabelled])
+    noise = torch.randn_like(windows)
+    module.eval()
+    places = module._levels(module.model, windows, noise)
+    assert len(places) == 3
+    torch.testing.assert_close(places[-1], module.model.window_features(windows))
+    far, near = ((place - places[-1]).square().mean() for place in places[:2])
+    assert far > near
+
+
+@pytest.mark.parametrize("name", ["cross_domain/s2former", "cross_domain/spectral_mae"])
+def test_first_blocks_stay_as_pretrained_and_the_others_move(name):
+    values = {key: value for key, value in SMALL.items() if key != "decoder_width"}
+    strategy = make_strategy(name, {**values, "decoder_width": 16, "frozen_blocks": 1})
+    model = strategy.build(num_bands=20, wavelengths_nm=None, num_classes=4, image_size=5)
+    module = strategy.training_objective(model).train()
+    before = {key: value.clone() for key, value in model.backbone.state_dict().items()}
+    assert not model.backbone.blocks[0].training
+    assert model.backbone.blocks[1].training
+    steps(strategy, module, 3)
+    moved = {key for key, value in model.backbone.state_dict().items() if not torch.equal(value, before[key])}
+    assert not [key for key in moved if "embed" in key or "class" in key or key.startswith("blocks.0.")]
+    assert [key for key in moved if key.startswith("blocks.1.")]
+
+
+def test_frozen_blocks_are_refused_where_nothing_else_trains_in_the_encoder():
+    with pytest.raises(StrategyError, match="frozen_blocks 1 with regime 'frozen'"):
+        make_strategy("cross_domain/s2former", {**SMALL, "frozen_blocks": 1, "regime": "frozen"})
+    with pytest.raises(StrategyError, match="frozen_blocks"):
+        make_strategy("cross_domain/s2former", {**SMALL, "frozen_blocks": 3})
+
+
+def test_a_prototype_head_does_not_see_the_length_of_features_and_learns():
+    strategy, module = objective(head="prototype")
+    head = module.model.head.eval()
+    features = torch.randn(5, module.model.backbone.num_features, 1, 1)
+    torch.testing.assert_close(head(features, (1, 1)), head(7 * features, (1, 1)))
+    assert head(features, (1, 1)).abs().max() <= head.FACTOR * 1.001
+    history = steps(strategy, module, 12)
+    assert history[-1]["cross_entropy"] < history[0]["cross_entropy"]
