@@ -82,7 +82,7 @@ def _cells(found: SweepStatus) -> Table:
         rows.add_row(
             escape(cell.strategy),
             escape(cell.dataset),
-            cell.label_budget,
+            cell.label_budget + (", random split" if cell.split == "random" else ""),
             styled(cell.state) + (" (optional)" if cell.optional else ""),
             _done(cell.search_done, cell.search_runs),
             _done(cell.final_done, cell.final_runs),

@@ -104,6 +104,8 @@ def _best(view: SweepView, records: Mapping[str, CellRecord], dataset: str | Non
             f"sweep {view.plan.name!r} in {view.folder} has no complete cell to choose the best of: {advice}"
         )
     real = [r for r in complete if r.tags.get("hsfm.init") != "synthetic"]
+    # validation pixels of a random split lie beside training pixels: their scores would win over those of blocks
+    real = [r for r in real if r.tags.get("hsfm.split") != "random"] or real
     scored = {r.cell_id: mean for r in real if (mean := mean_validation(r)) is not None}
     if not scored:
         raise ConfigError(

@@ -135,6 +135,7 @@ def cell_status(sight: CellSight, metric: str, left_s: float | None, *, is_drive
         strategy=planned.cell.strategy.label,
         dataset=planned.cell.dataset,
         label_budget=str(planned.cell.label_budget),
+        split=planned.split,
         state=state,
         reason=planned.reason,
         remedy=planned.remedy,

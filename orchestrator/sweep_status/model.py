@@ -22,6 +22,8 @@ class CellStatus:
     strategy: str
     dataset: str
     label_budget: str
+    split: str
+    """block, random or images: another split is another test set."""
     state: str
     """One of CELL_STATES."""
     reason: str

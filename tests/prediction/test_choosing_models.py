@@ -25,6 +25,7 @@ def cell(
     dataset: str = "indian_pines",
     state: str = "done",
     slot_state: str = "finished",
+    split: str = "block",
 ) -> CellRecord:
     """A cell whose final runs have the given key: (validation, test) scores."""
     slots = {
@@ -42,6 +43,7 @@ def cell(
         "hsfm.strategy": strategy,
         "hsfm.dataset": dataset,
         "hsfm.state": state,
+        "hsfm.split": split,
     }
     return CellRecord(cell_id=f"id of {strategy} {dataset}", slots=slots, tags=tags)
 
@@ -73,6 +75,12 @@ def test_best_takes_complete_cells_only(look) -> None:  # type: ignore[no-untype
         choose("best", look(half), None)
     with pytest.raises(ConfigError, match="no final run is finished; run the sweep first: hsfm-sweep --grid smoke"):
         choose("best", look(cell("open", {"a": (0.0, 0.0)}, state="running", slot_state="running")), None)
+
+
+def test_best_on_blocks_is_not_beaten_by_validation_pixels_that_lie_beside_training_pixels(look) -> None:  # type: ignore[no-untyped-def]
+    leaking, honest = cell("leaking", {"a": (0.9, 0.9)}, split="random"), cell("honest", {"b": (0.6, 0.5)})
+    assert choose("best", look(leaking, honest), None).slot.key == "b"
+    assert choose("best", look(leaking), None).slot.key == "a"
 
 
 def test_best_of_several_data_sets_needs_the_name_of_one(look) -> None:  # type: ignore[no-untyped-def]
