@@ -110,7 +110,7 @@ class DiffusionAlignedFineTuning(FineTuning):
                 old.copy_(new)
 
     def _levels(self, model: WindowClassifier, windows_NCpp: Tensor, noise_NCpp: Tensor | None) -> list[Tensor]:
-        """Features of noised windows or after each block, where the trajectory has them; the last are the plain ones."""
+        """Features of noised windows or after each block, where it has them; the last are the plain ones."""
         if noise_NCpp is not None:
             noised = [self.schedule.noised(windows_NCpp, noise_NCpp, level) for level in self._descending()]
             return list(torch.split(model.window_features(torch.cat([*noised, windows_NCpp])), len(windows_NCpp)))
