@@ -31,7 +31,16 @@ _FACTORS = (
     *("strategy", "strategy_name", "regime", "init", "dataset", "labels", "label_budget", "budget_kind"),
     *("budget_value", "transfer", "leakage", "split", "selection", "state", "reason", "metric", "mean", "spread"),
 )
-_COUNTS = ("validation_mean", "chosen", "labels_train", "labels_validation", "classes_trained", "classes")
+_COUNTS = (
+    "oa_border",
+    "oa_interior",
+    "validation_mean",
+    "chosen",
+    "labels_train",
+    "labels_validation",
+    "classes_trained",
+    "classes",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +151,9 @@ def load_comparison(
 
     `mean` and `spread` (sample standard deviation) run over seeds and are null where a cell is not complete.
     `interval_low` and `interval_high` are the 95% bootstrap interval over test images or blocks, null for one unit.
-    Gains are differences to a control paired by seed. Scores and gains are shares (0..1), `device_s` seconds.
+    Gains are differences to a control paired by seed. Scores and gains are shares (0..1). `device_s` are seconds of the
+    cell's own runs, `shared_s` those of pretrainings and features that it shares with other cells. `oa_border` is the
+    overall accuracy within 2 px of another class, `oa_interior` that of all other test pixels.
 
     Args:
         sweep: a packaged grid's name, a grid's file, a loaded grid, or the sweep's own folder. From a folder alone the
@@ -205,6 +216,7 @@ def _cell(row: ComparisonRow, bounds: tuple[float | None, float | None] | None) 
         "parameters_total": row.parameters_total,
         "parameters_trained": row.parameters_trained,
         "device_s": sum(row.device_s.values()) if row.device_s else None,
+        "shared_s": sum(row.shared_s.values()) if row.shared_s else None,
         "gain_same_regime": same.mean if same else None,
         "gain_same_regime_spread": same.spread if same else None,
         "gain_same_regime_control": same.control if same else None,

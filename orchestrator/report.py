@@ -19,12 +19,15 @@ from orchestrator.plan.run_spec import content_hash
 
 if TYPE_CHECKING:
     from orchestrator.analysis.rows import ComparisonRow
+    from orchestrator.analysis.shared_stages import SharedStage
     from orchestrator.api_plan import SweepView
     from orchestrator.execution.outcome import SweepOutcome
     from orchestrator.ledger.store import Ledger
 
 PARQUET, CSV, LATEX, PAGE = "results.parquet", "results.csv", "comparison.tex", "comparison.html"
-FORM = 2
+EFFICIENCY = "label_efficiency.csv"
+"""Only where cells have two numbers of labels a class or more."""
+FORM = 3
 """Raised by hand when the report's code makes something else of the same ledger and plan."""
 MADE_FROM = "made_from.json"
 """Beside the report: what it was made from, so that a re-run with nothing to do can see that it still holds."""
@@ -50,31 +53,37 @@ def write_report(
     from dashboards.comparison import render
     from orchestrator.analysis.benchmark import benchmark_data
     from orchestrator.analysis.expected import expected_cells
+    from orchestrator.analysis.label_efficiency import efficiencies, write_efficiencies
     from orchestrator.analysis.latex import write_latex
     from orchestrator.analysis.pseudo_rgb import pseudo_rgb_notes
     from orchestrator.analysis.results import results_table, write_csv, write_parquet
+    from orchestrator.analysis.shared_stages import shared_stages
     from orchestrator.analysis.summary import compare, comparison_data
     from orchestrator.ledger.queries import run_rows
     from orchestrator.ledger.store import SWEEP_KEY
 
     table = results_table(run_rows(ledger))
     chosen_by = plan.search.metric
-    rows = compare(table, metric=metric or chosen_by, expected=expected_cells(plan), chosen_by=chosen_by)
+    expected = expected_cells(plan)
+    rows = compare(table, metric=metric or chosen_by, expected=expected, chosen_by=chosen_by)
     sweep = {
         "name": plan.name,
         "description": plan.grid.description,
         "search": asdict(plan.search),
         "seeds": plan.grid.seeds,
     }
-    comparison = comparison_data(rows) | {"benchmark": benchmark_data(rows, table, plan.grid.protocol)}
+    shared = shared_stages(table, expected)
+    comparison = comparison_data(rows, shared) | {"benchmark": benchmark_data(rows, table, plan.grid.protocol)}
     comparison["notes"] += pseudo_rgb_notes(plan.cells)
     files = [
         write_parquet(table, out / PARQUET, comparison=comparison, sweep=sweep),
         write_csv(table, out / CSV),
         write_latex(rows, out / LATEX),
     ]
+    if curves := efficiencies(rows):
+        files.append(write_efficiencies(curves, out / EFFICIENCY))
     files.append(render(files[0], out / PAGE))
-    _print_comparison(rows, comparison["notes"], comparison["benchmark"], console)
+    _print_comparison(rows, shared, comparison, console)
     if publish:
         for path in files:
             ledger.log_file(SWEEP_KEY, path, "report")
@@ -82,15 +91,20 @@ def write_report(
 
 
 def _print_comparison(
-    rows: Sequence[ComparisonRow], notes: Sequence[str], benchmark: Mapping[str, Any] | None, console: Console
+    rows: Sequence[ComparisonRow], shared: Sequence[SharedStage], comparison: Mapping[str, Any], console: Console
 ) -> None:
     from orchestrator.analysis.benchmark_terminal import benchmark_parts
-    from orchestrator.analysis.terminal import comparison_notes, comparison_table
+    from orchestrator.analysis.few_shot_terminal import few_shot_parts
+    from orchestrator.analysis.terminal import comparison_notes, comparison_table, shared_table
 
     if rows:
         console.print(comparison_table(rows))
-        console.print(comparison_notes(notes))
-    for part in benchmark_parts(benchmark) if benchmark else ():
+        console.print(comparison_notes(comparison["notes"]))
+    if shared:
+        console.print(shared_table(shared))
+    for part in few_shot_parts(comparison["few_shot"]) if comparison["few_shot"] else ():
+        console.print(part)
+    for part in benchmark_parts(comparison["benchmark"]) if comparison["benchmark"] else ():
         console.print(part)
 
 
@@ -119,7 +133,8 @@ def print_again(out: Path, plan: Plan, stamp: str, *, console: Console) -> Path 
     found = stored_comparison(out / PARQUET)
     if found is None:
         return None
-    _print_comparison(found.rows, found.notes, found.benchmark, console)
+    told = {"notes": found.notes, "few_shot": found.few_shot, "benchmark": found.benchmark}
+    _print_comparison(found.rows, found.shared, told, console)
     return out / PAGE
 
 
@@ -151,7 +166,7 @@ def _origin(out: Path, plan: Plan, stamp: str) -> dict[str, Any]:
     from orchestrator.analysis.expected import expected_cells
     from orchestrator.analysis.schema import SCHEMA_VERSION
 
-    files = [out / name for name in (PARQUET, CSV, LATEX, PAGE)]
+    files = [out / name for name in (PARQUET, CSV, LATEX, PAGE, EFFICIENCY)]
     grid = plan.grid
     told = [asdict(plan.search), grid.description, grid.seeds, [vars(cell) for cell in expected_cells(plan)]]
     return {

@@ -50,11 +50,11 @@ def benchmark_data(rows: Sequence[ComparisonRow], table: pa.Table, protocol: str
 
 def main_table(rows: Sequence[ComparisonRow]) -> list[dict[str, Any]]:
     """One line a data set and label budget: the best of each transfer by validation, gains, and the share closed."""
-    groups: dict[tuple[str, str], list[ComparisonRow]] = {}
+    groups: dict[tuple[str, str, str], list[ComparisonRow]] = {}
     for row in rows:
         if row.init != "synthetic":
             groups.setdefault(row.group, []).append(row)
-    return [_main_line(dataset, budget, members) for (dataset, budget), members in groups.items()]
+    return [_main_line(dataset, budget, members) for (dataset, budget, _), members in groups.items()]
 
 
 def _main_line(dataset: str, budget: str, members: Sequence[ComparisonRow]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _main_line(dataset: str, budget: str, members: Sequence[ComparisonRow]) -> d
     line: dict[str, Any] = {
         "dataset": dataset,
         "label_budget": budget,
-        "warning": GENERATED if any(row.labels == "generated" for row in members) else "",
+        "warning": "; ".join(_warnings(members)),
     }
     for side in SIDES:
         row, reason = found[side]
@@ -80,6 +80,11 @@ def _main_line(dataset: str, budget: str, members: Sequence[ComparisonRow]) -> d
         else:
             line["reason"] = "cross-modality is not above in-domain: there is no gap to close"
     return line
+
+
+def _warnings(members: Sequence[ComparisonRow]) -> list[str]:
+    found = [GENERATED] if any(row.labels == "generated" for row in members) else []
+    return [*found, *(["random split: it leaks"] if members[0].split == "random" else [])]
 
 
 def _best(rows: Sequence[ComparisonRow], words: str) -> tuple[ComparisonRow | None, str]:

@@ -55,8 +55,8 @@ def with_gains(row: ComparisonRow, rows: Iterable[ComparisonRow]) -> ComparisonR
     return replace(row, gain_same_regime=_gain(row, found[row.regime]), gain_full=_gain(row, found["full"]))
 
 
-def control_family(row: ComparisonRow) -> tuple[str, tuple[str, str]]:
-    """What a pretrained cell and its controls share: strategy, data set and budget."""
+def control_family(row: ComparisonRow) -> tuple[str, tuple[str, str, str]]:
+    """What a pretrained cell and its controls share: strategy, data set, budget and split."""
     return row.strategy_name, row.group
 
 
@@ -83,8 +83,8 @@ def _gain(row: ComparisonRow, control: ComparisonRow | None) -> Gain | None:
 
 
 def chosen(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
-    """The best of each data set and budget by validation; none where a cell that can run is not complete."""
-    groups: dict[tuple[str, str], list[ComparisonRow]] = {}
+    """The best of each data set, budget and split by validation; none where a cell that can run is not complete."""
+    groups: dict[tuple[str, str, str], list[ComparisonRow]] = {}
     for row in rows:
         # synthetic weights prove the loading path: what they score says nothing, so they are never the best
         if row.labels != "derived" and row.state != "blocked" and row.init != "synthetic":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.plan.planned import Plan
+from orchestrator.plan.planned import Plan, PlannedCell
+from orchestrator.plan.stages import all_stages, stage_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class ExpectedCell:
     selection: str | None
     control_of: tuple[str, ...] = ()
     seeds: int
+    stages: tuple[str, ...] = ()
+    """Ids, in the ledger, of the shared stages that its runs build on."""
     optional: bool = False
     state: str
     """done, partial, missing, blocked or failed."""
@@ -52,6 +55,7 @@ def expected_cells(plan: Plan) -> tuple[ExpectedCell, ...]:
             selection=planned.selection,
             control_of=planned.cell.strategy.control_of,
             seeds=planned.seeds,
+            stages=_stages(planned),
             optional=planned.optional,
             state=planned.state,
             reason=planned.reason,
@@ -59,3 +63,9 @@ def expected_cells(plan: Plan) -> tuple[ExpectedCell, ...]:
         )
         for planned in plan.cells
     )
+
+
+def _stages(planned: PlannedCell) -> tuple[str, ...]:
+    if planned.template is None or planned.state == "blocked":
+        return ()
+    return tuple(stage_id(spec.key) for spec in all_stages(planned))

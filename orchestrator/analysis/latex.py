@@ -35,9 +35,10 @@ def latex_table(rows: Sequence[ComparisonRow]) -> str:
         r"\toprule",
         rf"Strategy & Labels & {metric} $\times 100$ & Seeds & Gain (init) & Gain (full) \\",
     ]
-    for dataset in dict.fromkeys(row.dataset for row in rows):
-        lines += [r"\midrule", rf"\multicolumn{{6}}{{l}}{{\textit{{{escape(dataset)}}}}} \\"]
-        lines += [_line(row) for row in rows if row.dataset == dataset]
+    for dataset, is_random in dict.fromkeys((row.dataset, row.split == "random") for row in rows):
+        heading = escape(dataset) + (", random split (leaks)" if is_random else "")
+        lines += [r"\midrule", rf"\multicolumn{{6}}{{l}}{{\textit{{{heading}}}}} \\"]
+        lines += [_line(row) for row in rows if (row.dataset, row.split == "random") == (dataset, is_random)]
     caption = " ".join(escape(note) for note in notes(rows)).replace("±", r"$\pm$")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", ""])
 

@@ -115,6 +115,7 @@ def _cell_to_data(cell: RescoredCell) -> dict[str, Any]:
         "strategy": row.strategy,
         "dataset": row.dataset,
         "label_budget": row.label_budget,
+        "split": row.split,
         "state": row.state,
         "reason": row.reason,
         "chosen": row.chosen,
@@ -150,7 +151,7 @@ def units_table(cells: Sequence[RescoredCell], metric: str) -> Table:
 def classes_table(cell: RescoredCell) -> Table:
     """Scores by class of one cell, means over seeds in hundredths."""
     row = cell.row
-    title = f"{row.strategy} · {row.dataset} · {row.label_budget}: test scores x100 by class"
+    title = f"{' · '.join((row.strategy, row.dataset, row.label_budget))}{_split(row)}: test scores x100 by class"
     table = _table(title, "class", *CLASS_SCORES)
     table.min_width = len(title)
     for name, values in cell.classes.items():
@@ -182,9 +183,15 @@ def _table(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def _heading(table: Table, group: tuple[str, str]) -> None:
+def _heading(table: Table, group: tuple[str, str, str]) -> None:
     table.add_section()
-    table.add_row(Text(f"{group[0]}, {group[1]}", style="bold cyan"))
+    table.add_row(
+        Text(", ".join((group[0], group[1], *(["random split"] if group[2] == "random" else []))), style="bold cyan")
+    )
+
+
+def _split(row: ComparisonRow) -> str:
+    return ", random split" if row.split == "random" else ""
 
 
 def _name(cell: RescoredCell) -> Text:

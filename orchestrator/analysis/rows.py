@@ -61,6 +61,12 @@ class ComparisonRow:
     mean: float | None = None
     spread: float | None = None
     """Sample standard deviation (ddof = 1) over seeds; None for one seed."""
+    interval: tuple[float, float] | None = None
+    """95% bootstrap interval of the mean over seeds; None for fewer than five."""
+    oa_border: float | None = None
+    """Overall accuracy of the test pixels within 2 px of another class, mean over seeds; None where not measured."""
+    oa_interior: float | None = None
+    """The same of all other test pixels."""
     validation_mean: float | None = None
     """Mean over seeds of the validation score that chooses, of the weights that were tested."""
     chosen: bool = False
@@ -80,12 +86,15 @@ class ComparisonRow:
     """The largest over the final runs: a tuned LoRA rank can differ between folds."""
     bands_used: int | None = None
     device_s: Mapping[str, float] = field(default_factory=dict)
-    """Device seconds by stage, stopped and failed runs included."""
+    """Device seconds by stage of the cell's own runs, stopped and failed ones included."""
+    shared_s: Mapping[str, float] = field(default_factory=dict)
+    """Device seconds by stage of what it builds on and shares with other cells; in none of its own."""
     gain_same_regime: Gain | None = None
     """Over random weights with the same regime: what pretraining gave."""
     gain_full: Gain | None = None
     """Over training everything from random weights."""
 
     @property
-    def group(self) -> tuple[str, str]:
-        return self.dataset, self.label_budget
+    def group(self) -> tuple[str, str, str]:
+        """Data set, label budget and split: only cells of one group are compared. Another split is another test set."""
+        return self.dataset, self.label_budget, self.split or ""

@@ -31,7 +31,7 @@ def with_verdicts(rows: Sequence[ComparisonRow]) -> list[ComparisonRow]:
     The family of tests is all gains of the comparison, each counted once where both controls of a cell are one.
     """
     gains = {id(gain): gain for row in rows for gain in (row.gain_same_regime, row.gain_full) if gain is not None}
-    family: dict[tuple[str, str, str, str], Gain] = {}
+    family: dict[tuple[str, ...], Gain] = {}
     for row in rows:
         for gain in (row.gain_same_regime, row.gain_full):
             if gain is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.analysis.rows import ComparisonRow, Gain
 from orchestrator.analysis.schema import COMPARISON_KEY
+from orchestrator.analysis.shared_stages import SharedStage
 
 _NAMES = frozenset(field.name for field in fields(ComparisonRow))
 
@@ -22,6 +23,9 @@ class StoredComparison:
     notes: Sequence[str]
     benchmark: Mapping[str, Any] | None
     """The benchmark's part, where the sweep follows the protocol of one."""
+    few_shot: Mapping[str, Any] | None
+    """The few-shot part, where label budgets are labels a class."""
+    shared: Sequence[SharedStage]
 
 
 def stored_comparison(results_parquet: Path) -> StoredComparison | None:
@@ -33,7 +37,11 @@ def stored_comparison(results_parquet: Path) -> StoredComparison | None:
         metadata = pyarrow.parquet.read_metadata(results_parquet).metadata
         data = json.loads(metadata[COMPARISON_KEY])
         return StoredComparison(
-            rows=[_row(row) for row in data["rows"]], notes=data["notes"], benchmark=data["benchmark"]
+            rows=[_row(row) for row in data["rows"]],
+            notes=data["notes"],
+            benchmark=data["benchmark"],
+            few_shot=data["few_shot"],
+            shared=[SharedStage(**stage) for stage in data["shared"]],
         )
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
@@ -43,6 +51,7 @@ def _row(data: Mapping[str, Any]) -> ComparisonRow:
     values = {name: value for name, value in data.items() if name in _NAMES}
     values["values"] = _by_seed(data["values"])
     values["control_of"] = tuple(data.get("control_of", ()))
+    values["interval"] = data["interval"] and tuple(data["interval"])
     for name in ("gain_same_regime", "gain_full"):
         if data[name] is not None:
             interval = data[name].get("interval")

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.analysis.rows import ComparisonRow, Gain
+from orchestrator.analysis.shared_stages import SharedStage
 from orchestrator.analysis.wording import metric_title, number, short_count, strategy_words, verdict_mark
 
 _STATE_STYLES = {"incomplete": "yellow", "failed": "red", "blocked": "magenta"}
@@ -17,6 +18,7 @@ _STATE_STYLES = {"incomplete": "yellow", "failed": "red", "blocked": "magenta"}
 def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     """One table, legible from 80 columns on: strategy x data set x label budget with score, gains, leakage and cost."""
     metric = metric_title(rows[0].metric) if rows else "score"
+    has_regions = any(row.oa_border is not None for row in rows)
     table = Table(
         title=f"test {metric} by data set, label budget and strategy",
         box=box.SIMPLE_HEAD,
@@ -27,13 +29,28 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     table.add_column(f"{metric} x100\nseeds", justify="right", no_wrap=True)
     table.add_column("gain init\ngain full", justify="right", no_wrap=True)
     table.add_column("transfer\nleakage", no_wrap=True)
-    table.add_column("trained\ndevice s", justify="right", no_wrap=True)
+    has_shared = any(row.shared_s for row in rows)
+    table.add_column(f"trained\ndevice{' + shared' if has_shared else ''} s", justify="right", no_wrap=True)
+    if has_regions:
+        table.add_column("border\ninterior", justify="right", no_wrap=True)
     for group in dict.fromkeys(row.group for row in rows):
         members = [row for row in rows if row.group == group]
         table.add_section()
         table.add_row(*_heading(members[0]))
         for row in members:
-            table.add_row(*_cells(row))
+            table.add_row(*_cells(row), *([_regions(row)] if has_regions else []))
+    return table
+
+
+def shared_table(stages: Sequence[SharedStage]) -> Table:
+    """What cells share, each stage's device seconds once."""
+    table = Table(title="shared by cells", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("stage", overflow="fold")
+    for name in ("runs", "device s", "cells"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage in stages:
+        cells = "-" if stage.cells is None else str(stage.cells)
+        table.add_row(Text(f"{stage.name}, {stage.dataset}"), str(stage.runs), f"{stage.device_s:,.0f}", cells)
     return table
 
 
@@ -45,7 +62,8 @@ def comparison_notes(notes: Sequence[str]) -> Text:
 def _heading(row: ComparisonRow) -> tuple[Text, ...]:
     """Data set, label budget and split, each above the column that has room for it."""
     labels = row.labels if row.labels in ("derived", "generated") else ""
-    words = (row.dataset, row.label_budget, labels, f"{row.split} split" if row.split else "", "")
+    leaks = ", leaks" if row.split == "random" else ""
+    words = (row.dataset, row.label_budget, labels, f"{row.split} split{leaks}" if row.split else "", "")
     return tuple(Text(word, style="bold cyan") for word in words)
 
 
@@ -57,6 +75,7 @@ def _cells(row: ComparisonRow) -> tuple[Text, ...]:
         score = Text(number(row.mean, row.spread))
     name = Text(f"{title} *" if row.chosen else title, style="bold" if row.chosen else "")
     seconds = f"{sum(row.device_s.values()):.0f}" if row.device_s else "-"
+    seconds += f" + {sum(row.shared_s.values()):.0f}" if row.shared_s else ""
     return (
         name.append(f"\n  {details}", style="dim"),
         score.append(f"\n{len(row.values)}/{row.seeds_expected}", style="dim"),
@@ -64,6 +83,11 @@ def _cells(row: ComparisonRow) -> tuple[Text, ...]:
         Text(f"{row.transfer or '-'}\n").append(row.leakage or "-", style="dim"),
         Text(f"{short_count(row.parameters_trained)}\n").append(seconds, style="dim"),
     )
+
+
+def _regions(row: ComparisonRow) -> Text:
+    both = ("-" if value is None else number(value, None) for value in (row.oa_border, row.oa_interior))
+    return Text("\n".join(both))
 
 
 def _gain(gain: Gain | None) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from orchestrator.analysis.contrasts import count_contrasts, seeds_needed
 from orchestrator.analysis.rows import ComparisonRow, Gain
 
+BORDER_PX = 2
+"""Test pixels with another class so near count as border (execution/pieces.py; a test holds the two together)."""
 METRIC_TITLES = {"miou": "mIoU", "oa": "OA", "aa": "AA", "mean_f1": "mean F1", "kappa": "kappa"}
 _INIT_WORDS = {"init=random": "random weights", "init=synthetic": "synthetic weights"}
 VERDICT_WORDS = {
@@ -54,7 +56,19 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
             "random split: test pixels lie beside training pixels, so scores are optimistic; kept for comparison "
             "with published numbers only."
         )
+    both = _in_both_splits(rows)
+    if both:
+        found.append(
+            f"{', '.join(both)}: the random split and the data set's own split are different test sets; no mean, no "
+            "choice and no gain goes across them."
+        )
     found.extend(_leaking_splits(rows))
+    found.extend(_region_notes(rows))
+    if any(row.shared_s for row in rows):
+        found.append(
+            "device s + shared s: seconds of a cell's own runs, and of the pretrainings and features that it builds "
+            "on; the latter are spent once for all cells that share them, and count whole in each of these rows."
+        )
     if any(row.normalisation_scope == "scene" for row in rows):
         found.append("normalisation scope 'scene': band statistics saw test pixels; a flagged compatibility mode.")
     if any(row.labels == "derived" for row in rows):
@@ -74,7 +88,12 @@ def notes(rows: Sequence[ComparisonRow]) -> list[str]:
 def _verdicts(rows: Sequence[ComparisonRow], contrasts: int) -> list[str]:
     """Which gains hold, one sentence each, or how many seeds it would take to say so."""
     gains = {
-        (row.dataset, row.label_budget, row.strategy, gain.control): gain
+        (
+            row.dataset,
+            row.label_budget + (", random split" if row.split == "random" else ""),
+            row.strategy,
+            gain.control,
+        ): gain
         for row in rows
         for gain in (row.gain_same_regime, row.gain_full)
         if gain is not None
@@ -111,9 +130,14 @@ def verdict_mark(gain: Gain) -> str:
 
 def strategy_words(row: ComparisonRow) -> tuple[str, str]:
     """A strategy in two lines: its name, then family, regime and whatever else its label fixes."""
-    family, _, title = row.strategy_name.rpartition("/")
+    return label_words(row.strategy_name, row.strategy)
+
+
+def label_words(strategy_name: str, label: str) -> tuple[str, str]:
+    """`strategy_words` of a strategy by its name and its label."""
+    family, _, title = strategy_name.rpartition("/")
     # a value may hold commas, as rgb_bands=14,7,0 does
-    fixed = [part for part in re.split(r",(?=\w+=)", row.strategy.partition("[")[2].rstrip("]")) if part]
+    fixed = [part for part in re.split(r",(?=\w+=)", label.partition("[")[2].rstrip("]")) if part]
     words = [family] if family else []
     for part in sorted(fixed, key=lambda part: not part.startswith("regime=")):
         if part.startswith("regime="):
@@ -149,6 +173,22 @@ def _leaking_splits(rows: Sequence[ComparisonRow]) -> list[str]:
     return [
         f"Audit of {dataset}: up to {share:.0%} of the test pixels lie inside a training neighbourhood."
         for dataset, share in worst.items()
+    ]
+
+
+def _in_both_splits(rows: Sequence[ComparisonRow]) -> list[str]:
+    splits: dict[str, set[bool]] = {}
+    for row in rows:
+        splits.setdefault(row.dataset, set()).add(row.split == "random")
+    return [dataset for dataset, found in splits.items() if len(found) > 1]
+
+
+def _region_notes(rows: Sequence[ComparisonRow]) -> list[str]:
+    if all(row.oa_border is None for row in rows):
+        return []
+    return [
+        f"border and interior: overall accuracy of the test pixels within {BORDER_PX} px of another class, and of all "
+        "others; a method that is good at edges gains in the first."
     ]
 
 

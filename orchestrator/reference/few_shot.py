@@ -15,8 +15,15 @@ METRICS = ("oa", "aa", "kappa")
 """Scores of the published table, by the tool's names, in its order."""
 FLAGS = (
     *("labels_per_class", "source", "test_pixels", "draws"),
-    *("best_test_checkpoint", "transductive", "scene_statistics"),
+    *("best_test_checkpoint", "transductive", "scene_statistics", "copied"),
 )
+WORDS: Mapping[str, Mapping[Any, str]] = {
+    "test_pixels": {"random": "random pixels", "contest": "contest's pixels"},
+    "best_test_checkpoint": {True: "best-test checkpoint", None: "checkpoint rule unknown"},
+    "transductive": {True: "transductive"},
+    "scene_statistics": {True: "whole-scene statistics"},
+    "copied": {True: "copied"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +48,18 @@ class FewShotRow:
     """Whether the checkpoint was chosen on test pixels; None = not established."""
     transductive: bool | None
     scene_statistics: bool | None
+    copied: bool
+    """Whether the source copied the number from the method's own paper."""
     title: str
     """Of the source of the numbers."""
     address: str
     paper: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """The protocol in short words, for tables and figures."""
+        found = (words.get(getattr(self, name)) for name, words in WORDS.items())
+        return tuple(word for word in found if word)
 
     @property
     def warnings(self) -> tuple[str, ...]:
