@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.config import ExecutionConfig, SearchConfig
@@ -35,8 +35,9 @@ class SweepState:
         execution: ExecutionConfig,
         journal: Journal,
         retry: Collection[str] = (),
+        shape_of: Callable[[PlannedCell], Hashable] = lambda _: None,
     ) -> None:
-        """`retry` names the cells whose failed runs, all of them, get another chance."""
+        """`retry` names the cells whose failed runs, all of them, get another chance; `shape_of` see `CellQueue`."""
         self.search, self.execution, self.journal = search, execution, journal
         self.lock = threading.RLock()
         self.cells: dict[str, CellState] = {}
@@ -46,7 +47,7 @@ class SweepState:
         self.ended_segments = 0
         """Segments that came to their rung or their end since this start."""
         self._attempted: set[str] = set()
-        self._queue = CellQueue()
+        self._queue = CellQueue(shape_of)
         self._waiting: dict[str, CellState] = {}
         """Cells that have to wait for a run of another cell with the same key."""
         self._breaker = CircuitBreaker(execution.same_error_limit, fail_fast=execution.fail_fast)
@@ -66,13 +67,13 @@ class SweepState:
 
     # ---- what runs next
 
-    def next_segment(self, *, limit: int) -> Segment | None:
-        """The next segment to start, written down before it is returned; None = nothing now."""
+    def next_segment(self, *, limit: float = math.inf, full: Collection[Hashable] = ()) -> Segment | None:
+        """The next segment to start, of no shape that is `full`, written down before; None = nothing now."""
         with self.lock:
             if self.stop_reason or len(self.in_flight) >= limit:
                 return None
             with self.journal.together():
-                found = self._first_ready()
+                found = self._first_ready(full)
                 return None if found is None else self._start(*found)
 
     @property
@@ -85,14 +86,14 @@ class SweepState:
         with self.lock, self.journal.together():
             return self._first_ready() is not None
 
-    def _first_ready(self) -> tuple[CellState, str, int] | None:
+    def _first_ready(self, full: Collection[Hashable] = ()) -> tuple[CellState, str, int] | None:
         """Cell, slot and until step of what is started next; a cell with nothing to start is not asked again soon."""
-        while (state := self._queue.first()) is not None:
+        while (state := self._queue.first(full)) is not None:
             busy = {segment.spec.key for segment in self.in_flight.values()}
             for slot, until in self._open_runs(state):
                 if state.slots[slot].key not in busy:
                     return state, slot, until
-            self._queue.drop_first()
+            self._queue.drop(state)
             if not state.is_closed and not state.in_flight:
                 self._waiting[state.cell_id] = state
         return None
