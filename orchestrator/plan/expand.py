@@ -74,12 +74,17 @@ def _axes(owner: Any) -> dict[str, Any]:
 
 
 def _with_controls(entries: Sequence[Any], *, controls: bool) -> dict[str, StrategyChoice]:
-    """Strategies by identity in the order of the grid, each followed by its controls, without duplicates."""
+    """Strategies by identity in the order of the grid, each followed by its controls, without duplicates.
+
+    Without `controls` only those are controls that the grid lists itself.
+    """
     found: dict[str, StrategyChoice] = {}
-    for entry in entries:
-        for choice in parse_entry(entry):
-            for one in (choice, *(controls_of(choice) if controls else ())):
-                identity = _identity(one)
+    listed = [choice for entry in entries for choice in parse_entry(entry)]
+    own = {_identity(choice) for choice in listed}
+    for choice in listed:
+        for one in (choice, *controls_of(choice)):
+            identity = _identity(one)
+            if controls or identity in own:
                 first = found.get(identity, one)
                 # dict.fromkeys keeps the order of the grid and drops repeats
                 names = tuple(dict.fromkeys((*first.control_of, *one.control_of)))
