@@ -75,6 +75,14 @@ def test_controls_can_be_switched_off(grid: Callable[..., GridConfig]) -> None:
     assert labels(grid(strategies=[{"name": NET, "regime": "frozen"}], controls=False)) == [f"{NET}[regime=frozen]"]
 
 
+def test_without_added_controls_those_that_the_grid_lists_are_still_controls(grid: Callable[..., GridConfig]) -> None:
+    own = [{"name": NET, "regime": "frozen"}, {"name": NET, "init": "random", "regime": "frozen"}]
+    assert controls(grid(strategies=own, controls=False)) == {
+        f"{NET}[regime=frozen]": (),
+        f"{NET}[init=random,regime=frozen]": (f"{NET}[regime=frozen]",),
+    }
+
+
 def test_strategies_without_pretraining_have_no_controls(grid: Callable[..., GridConfig]) -> None:
     assert labels(grid(strategies=["in_domain/unet", "in_domain/svm_rbf"])) == ["in_domain/unet", "in_domain/svm_rbf"]
 
