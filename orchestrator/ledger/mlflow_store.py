@@ -13,6 +13,7 @@ from orchestrator.ledger import limits
 from orchestrator.ledger.durability import sync
 from orchestrator.ledger.environment import quiet_mlflow
 from orchestrator.ledger.location import StoreLocation
+from orchestrator.ledger.refusals import away_text
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -117,7 +118,7 @@ class MlflowStore:
             if not self.find_experiment(name):
                 raise
         except StoreAwayError as error:
-            raise LedgerError(self._away_text(str(error))) from error
+            raise LedgerError(away_text(self.location.tracking_uri, str(error))) from error
 
     def search(self, condition: str, *, order_by: Sequence[str] = ("attributes.start_time ASC",)) -> list[Run]:
         """All runs of the experiment that meet an MLflow filter, page by page."""
@@ -228,13 +229,7 @@ class MlflowStore:
             with sorted_errors():
                 yield
         except (StoreAwayError, WriteRefusedError) as error:
-            raise LedgerError(self._away_text(str(error))) from error
-
-    def _away_text(self, reason: str) -> str:
-        return (
-            f"MLflow at {self.location.tracking_uri} does not answer: {reason}. Start it, correct MLFLOW_TRACKING_URI, "
-            "or unset it to use the default, an SQLite file in the sweep's folder."
-        )
+            raise LedgerError(away_text(self.location.tracking_uri, str(error))) from error
 
 
 def _schema_advice(location: StoreLocation, reason: str) -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
 import importlib.util
-import os
 import re
 import socket
 import sqlite3
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -21,13 +18,14 @@ from urllib.parse import urlparse
 from orchestrator.ledger.lease import STALE_S
 from orchestrator.ledger.location import SERVER_SCHEMES, StoreLocation
 from orchestrator.ledger.reading import read_sqlite
+from orchestrator.ledger.refusals import CREDENTIALS, INVALID_HOST, host_of
 from orchestrator.upkeep.findings import Finding, Subject
+from orchestrator.upkeep.tracking_server import A_READ, ANSWER_LIMIT_S, get
 
-ANSWER_LIMIT_S = 3.0
 SKEW_S = 5.0
 """Difference of clocks from which it is told; leases are judged by the age of their heartbeats."""
 _DRIVERS = {
-    "postgresql": ("psycopg2", "psycopg2-binary"),
+    "postgresql": ("psycopg", "'hsfm-sweep[server]'"),  # what SQLAlchemy takes from 2.1 on
     "mysql": ("pymysql", "pymysql"),
     "mssql": ("pymssql", "pymssql"),
 }
@@ -118,7 +116,7 @@ def schema_revisions() -> Revisions:
 
 def _server(uri: str) -> Iterator[Finding]:
     try:
-        version, clock = _get(f"{uri}/version")
+        version, clock = get(f"{uri}/version")
     except urllib.error.HTTPError as error:
         version, clock = "", error.headers.get("Date", "")
         if error.code == 403:
@@ -131,7 +129,7 @@ def _server(uri: str) -> Iterator[Finding]:
         yield Finding("MLflow", "failure", text, mend)
         return
     try:
-        _get(f"{uri}/api/2.0/mlflow/experiments/search?max_results=1")
+        get(f"{uri}{A_READ}")
     except urllib.error.HTTPError as error:
         yield _forbidden(uri, error)
         return
@@ -139,37 +137,22 @@ def _server(uri: str) -> Iterator[Finding]:
     yield from _clocks(clock)
 
 
-def _get(address: str) -> tuple[str, str]:
-    """Text and date header of an answer."""
-    parts = urlparse(address)
-    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
-    request = urllib.request.Request(plain)  # http or https: resolve_location has checked it
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or parts.username
-    word = os.environ.get("MLFLOW_TRACKING_PASSWORD") or parts.password or ""
-    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
-        request.add_header("Authorization", f"Bearer {token}")
-    elif user:
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{word}".encode()).decode())
-    with urllib.request.urlopen(request, timeout=ANSWER_LIMIT_S) as answer:
-        return answer.read(100_000).decode(errors="replace").strip(), answer.headers.get("Date", "")
-
-
 def _forbidden(uri: str, error: urllib.error.HTTPError) -> Finding:
     said = error.read(2000).decode(errors="replace")
     parts = urlparse(uri)
-    host = parts.netloc.rpartition("@")[2]
-    if error.code == 403 and "Invalid Host" in said:
+    host = host_of(uri)
+    if error.code == 403 and INVALID_HOST in said:
         text = (
             f"the server at {uri} answers 403 Invalid Host header: it was not told that it is called {host!r}, and "
-            "refuses names it does not know"
+            "refuses names it does not know (the option replaces its own list: name all that are used)"
         )
         own = parts.hostname in ("127.0.0.1", "localhost", "::1")
         where = "127.0.0.1" if own else "0.0.0.0"  # it asks nobody for a password: in a private network only
         mend = f"start it with: mlflow server --host {where} --allowed-hosts {parts.hostname},{host}"
         return Finding("MLflow", "failure", text, mend)
     if error.code in (401, 403):
-        text = f"the server at {uri} refuses us ({error.code} {error.reason})"
-        return Finding("MLflow", "failure", text, "export MLFLOW_TRACKING_USERNAME=... MLFLOW_TRACKING_PASSWORD=...")
+        text = f"the server at {uri} refuses this user and password, or their absence ({error.code} {error.reason})"
+        return Finding("MLflow", "failure", text, f"correct {CREDENTIALS}")
     text = f"what answers at {uri} is no MLflow server, or is failing: {error.code} {error.reason}"
     return Finding("MLflow", "failure", text, "correct MLFLOW_TRACKING_URI, or look into the server's log")
 

@@ -1,4 +1,4 @@
-"""What only a running Ray can tell: the nodes, their versions, and whether they share the storage."""
+"""What only a running Ray can tell: the nodes, their versions, and whether they share the storage and reach MLflow."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.config import ExecutionConfig
 from orchestrator.errors import FeasibilityError
 from orchestrator.ledger.mlflow_store import MlflowStore
+from orchestrator.upkeep import tracking_server
 from orchestrator.upkeep.findings import Finding, Subject
 
 TASK_LIMIT_S = 120
@@ -67,12 +68,14 @@ def _nodes(subject: Subject) -> Iterator[Finding]:
     if problem:
         yield Finding("shared storage", "failure", f"{storage}: {problem}", "see the check of storage")
         storage = ""
+    uri = subject.location().tracking_uri
+    address = tracking_server.address_for_nodes(uri)
     nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     task = ray.remote(look_from_node)
     asked = {
         node["NodeManagerAddress"] + " " + node["NodeID"][:6]: task.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote(storage, marker, word)
+        ).remote(storage, marker, word, address)
         for node in nodes
     }
     answers: dict[str, dict[str, Any]] = {}
@@ -87,6 +90,7 @@ def _nodes(subject: Subject) -> Iterator[Finding]:
         written = {name: marker_of(marker, name_of(answer)) for name, answer in answers.items()}
         yield from _shared(storage, answers, written)
         clean(storage, [marker, *written.values()])
+    yield from tracking_server.seen_from_nodes(uri, {name: answer["mlflow"] for name, answer in answers.items()})
     yield from compare_versions(answers, versions_here())
 
 
@@ -119,8 +123,8 @@ def compare_versions(answers: Mapping[str, Mapping[str, Any]], here: Mapping[str
             yield Finding(f"node {name}", "ok", ", ".join(f"{what} {there[what]}" for what in COMPARED))
 
 
-def look_from_node(storage: str, marker: str, word: str) -> dict[str, Any]:
-    """Runs on a node: versions, and whether it reads what the driver wrote and can write itself."""
+def look_from_node(storage: str, marker: str, word: str, address: str = "") -> dict[str, Any]:
+    """Runs on a node: versions, whether it reads what the driver wrote and can write itself, and reaches MLflow."""
     own = uuid.uuid4().hex
     host = f"{socket.gethostname()}-{own[:8]}"
     problem = ""
@@ -128,7 +132,8 @@ def look_from_node(storage: str, marker: str, word: str) -> dict[str, Any]:
         seen = get(storage, marker)
         problem = "" if seen == word else "the file that the driver wrote is not there"
         problem = problem or put(storage, marker_of(marker, host), own)
-    return {"versions": versions_here(), "host": host, "id": own, "storage": problem}
+    mlflow = tracking_server.from_node(address) if address else ""
+    return {"versions": versions_here(), "host": host, "id": own, "storage": problem, "mlflow": mlflow}
 
 
 def versions_here() -> dict[str, str]:
