@@ -106,7 +106,7 @@ def drive(grid_file: Path, out: Path) -> dict[str, float]:
     opened_s = time.perf_counter() - began
     state = SweepState(cells, {}, search=grid.search, execution=grid.execution, journal=journal)
     started_s = time.perf_counter() - began - opened_s
-    searcher = SweepSearcher(state, _job, lambda: IN_FLIGHT, lambda *_: None)
+    searcher = SweepSearcher(state, _job, lambda _: IN_FLIGHT, lambda *_: None)
     events = folder / "spool" / "events.jsonl"
     clock = Clock()
     spool_bytes = segments = 0

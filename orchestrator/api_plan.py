@@ -12,7 +12,7 @@ from orchestrator.config import GridConfig
 from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.registry import list_datasets, status
 from orchestrator.errors import ConfigError, WeightsError
-from orchestrator.execution.machine import whole_cpus
+from orchestrator.execution.machine import whole_cpus, whole_gpus
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
@@ -74,8 +74,9 @@ def view_sweep(
         weights,
         slots,
         measured_s=measured_step_s(records.values()),
-        # the CPUs of a cluster that is joined are not known before it is joined
+        # what a cluster has that is joined is not known before it is joined
         cpus=None if os.environ.get("RAY_ADDRESS") else whole_cpus(),
+        gpus=None if os.environ.get("RAY_ADDRESS") else whole_gpus(),
         expanded=expanded,
     )
     return SweepView(plan=plan, records=records, folder=folder)

@@ -56,7 +56,7 @@ class TrainConfig:
     undefined_output: bool = False
     """Give networks one more output, for pixels of no class, that no label ever trains (as HS3-Bench's code has it)."""
     world_size: int = 1
-    """DDP workers of one training; scikit-learn strategies always use one."""
+    """DDP workers of one training, in each block its own; scikit-learn strategies always use one."""
 
 
 @dataclass
@@ -86,13 +86,16 @@ class ExecutionConfig:
     """Where and how runs execute. None of it changes numbers, none of it is in a key."""
 
     groups: int = 0
-    """Worker groups at once; 0 = as many as the cluster's CPUs or GPUs hold."""
+    """Worker groups at once, of all sizes together; 0 = as many as the cluster's CPUs or GPUs hold."""
     cpus_per_worker: int = 1
     """CPUs, and so threads, of each DDP worker."""
     gpus_per_worker: float = -1
-    """GPUs of each DDP worker; -1 = one where the cluster has any, else none."""
+    """GPUs of each DDP worker that trains a network; -1 = one where the cluster has any, else none. A share (0.5) is for
+    groups of one worker. scikit-learn strategies hold none."""
+    features_on: str = "cpu"
+    """Where features of frozen backbones are extracted on a cluster with GPUs: cpu (these groups hold no GPU) or gpu."""
     prefetch: int = 1
-    """Trial drivers started ahead of a free group."""
+    """Trial drivers started ahead of a free group, for each size of worker groups."""
     max_attempts: int = 3
     """Attempts at a run that was lost with its worker or group, before it counts as failed."""
     max_lost_nodes: int = 20

@@ -107,8 +107,12 @@ def _validate_execution(execution: ExecutionConfig) -> None:
         _at_least(f"execution.{name}", getattr(execution, name), 0)
     for name in ("cpus_per_worker", "max_attempts"):
         _at_least(f"execution.{name}", getattr(execution, name), 1)
-    if execution.gpus_per_worker != -1:
-        _at_least("execution.gpus_per_worker", execution.gpus_per_worker, 0, also=" or -1 (one where there are any)")
+    gpus = execution.gpus_per_worker
+    if gpus != -1:
+        _at_least("execution.gpus_per_worker", gpus, 0, also=" or -1 (one where there are any)")
+    if gpus > 1 and gpus % 1:
+        raise _out_of_range("execution.gpus_per_worker", gpus, "a share below 1, a whole number, or -1")
+    _choice("execution.features_on", execution.features_on, ("cpu", "gpu"))
     if not execution.stall_timeout_s > 0:
         raise _out_of_range("execution.stall_timeout_s", execution.stall_timeout_s, "a number of seconds above 0")
     _choice("execution.isolation", execution.isolation, ("group", "run"))

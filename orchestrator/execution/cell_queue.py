@@ -16,15 +16,22 @@ class CellQueue:
     runs need worker groups of another shape queue apart, so that shapes whose groups are all busy can be passed over.
     """
 
-    def __init__(self, shape_of: Callable[[PlannedCell], Hashable] = lambda _: None) -> None:
-        """`shape_of` tells what kind of worker group a cell's runs need."""
-        self._shape_of = shape_of
+    def __init__(self) -> None:
+        self._shape_of: Callable[[PlannedCell], Hashable] = lambda _: None
         self._heaps: dict[Hashable, list[tuple[float, int]]] = {}
         self._cells: list[CellState] = []
         self._shapes: list[Hashable] = []
         self._numbers: dict[str, int] = {}
         self._entries: dict[int, tuple[float, int]] = {}
         """The entry that counts, by number of its cell; none = it is known to have nothing to start."""
+
+    def regroup(self, shape_of: Callable[[PlannedCell], Hashable]) -> None:
+        """From now on the cells queue by what kind of worker group their runs need."""
+        self._shape_of = shape_of
+        self._shapes = [shape_of(cell.planned) for cell in self._cells]
+        self._heaps = {}
+        for entry in self._entries.values():
+            heapq.heappush(self._heaps.setdefault(self._shapes[entry[1]], []), entry)
 
     def touch(self, cell: CellState) -> None:
         """The cell has changed: it may have something to start."""

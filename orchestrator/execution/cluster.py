@@ -1,15 +1,13 @@
-"""Ray from the driver's side: start or join a cluster, know its capacity, keep worker groups alive."""
+"""Ray from the driver's side: start or join a cluster, know its capacity and what of it worker groups may take."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from orchestrator.config import ExecutionConfig
@@ -18,8 +16,9 @@ from orchestrator.errors import FeasibilityError
 from orchestrator.execution.local_ray import LocalRay, own_children
 from orchestrator.execution.machine import whole_cpus
 from orchestrator.execution.ray_start import leave_ray, start_ray
-
-log = logging.getLogger(__name__)
+from orchestrator.plan.placement import Room
+from orchestrator.plan.resources import feasibility
+from orchestrator.plan.shapes import GroupShape, gpus_of_worker
 
 DRIVER_RESOURCE = "hsfm_driver"
 """Custom resource that only safe (not pre-emptible) nodes declare; trial drivers ask for a sliver of it."""
@@ -71,11 +70,12 @@ def set_environment(execution: ExecutionConfig) -> None:
 
 @contextlib.contextmanager
 def ray_session(
-    execution: ExecutionConfig, world_size: int, is_gone: Callable[[], bool] = lambda: False
+    execution: ExecutionConfig, workers: int, most_workers: int = 1, is_gone: Callable[[], bool] = lambda: False
 ) -> Iterator[Capacity]:
     """Start Ray on this machine, or join the cluster that RAY_ADDRESS names; shut down at the end.
 
-    Where it `is_gone` by then, nobody waits for its answer, and what is left of a local one is killed.
+    A group has so many `workers`, or, where groups differ, from `workers` to `most_workers`. Where Ray `is_gone` at the
+    end, nobody waits for its answer, and what is left of a local one is killed.
     """
     import ray
 
@@ -86,7 +86,7 @@ def ray_session(
     setup = logging.getLogger("ray._private.authentication.authentication_token_setup")
     setup.addFilter(lambda record: "is enabled" not in record.getMessage())
     is_local = not os.environ.get("RAY_ADDRESS")
-    wanted = max(1, execution.groups) * world_size * execution.cpus_per_worker
+    wanted = max(most_workers, max(1, execution.groups) * workers) * execution.cpus_per_worker
     local: dict[str, Any] = {}
     if is_local:
         # More groups than cores may be asked for (tests do); Ray then counts what was asked for, not what is there.
@@ -123,109 +123,26 @@ def node_count() -> int:
     return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
-def gpus_per_worker(execution: ExecutionConfig, capacity: Capacity) -> float:
-    """GPUs of one DDP worker; the automatic choice is one where the cluster has any."""
-    if execution.gpus_per_worker >= 0:
-        return execution.gpus_per_worker
-    return 1.0 if capacity.gpus >= 1 else 0.0
-
-
 def group_count(execution: ExecutionConfig, capacity: Capacity, world_size: int) -> int:
-    """How many worker groups fit.
+    """How many worker groups of one size are at work at once.
 
     Raises:
-        FeasibilityError: not even one does, or more were asked for than fit.
+        FeasibilityError: not even one fits, or more were asked for than fit.
     """
-    gpus = gpus_per_worker(execution, capacity)
-    if 0 < gpus < 1 and world_size > 1:
-        raise FeasibilityError(
-            f"execution.gpus_per_worker={gpus} with train.world_size={world_size}: NCCL refuses two ranks on one GPU; "
-            "use whole GPUs, or one worker a group"
-        )
+    shape = GroupShape(world_size, execution.cpus_per_worker, gpus_of_worker(execution, capacity.gpus))
+    return int(room_for([shape], execution, capacity).count(shape))
+
+
+def room_for(shapes: Collection[GroupShape], execution: ExecutionConfig, capacity: Capacity) -> Room:
+    """What worker groups may take together.
+
+    Raises:
+        FeasibilityError: not even one group of each shape fits, or more were asked for than fit.
+    """
     if execution.groups and not capacity.is_local:
-        return execution.groups  # an autoscaler starts nodes for groups that wait; the watchdog says if none comes
-    fits = int(capacity.cpus // (world_size * execution.cpus_per_worker))
-    if gpus:
-        fits = min(fits, int(capacity.gpus // (world_size * gpus)))
-    need = f"a worker group needs {world_size * execution.cpus_per_worker} CPUs and {world_size * gpus:g} GPUs"
-    have = f"the cluster has {capacity.cpus:g} CPUs and {capacity.gpus:g} GPUs"
-    advice = "lower train.world_size, execution.cpus_per_worker or execution.groups, or use a larger cluster"
-    if fits < 1:
-        raise FeasibilityError(f"{need}, but {have}; {advice}")
-    if execution.groups > fits:
-        raise FeasibilityError(f"execution.groups={execution.groups} do not fit: {need}, {have}; {advice}")
-    return execution.groups or fits
-
-
-class WorkerGroups:
-    """Keeps `count` resident groups alive, each a `TorchTrainer.fit()` in a thread of its own."""
-
-    def __init__(
-        self,
-        execution: ExecutionConfig,
-        capacity: Capacity,
-        *,
-        count: int,
-        world_size: int,
-        folder: Path,
-        plugins: Sequence[str] = (),
-    ) -> None:
-        self._execution, self._capacity, self._world_size, self._folder = execution, capacity, world_size, folder
-        self._plugins = list(plugins)
-        self.count = count
-        self.errors: dict[str, str] = {}
-        self._threads = [
-            threading.Thread(target=self._fit, args=(f"group-{i}",), daemon=True, name=f"group-{i}")
-            for i in range(count)
-        ]
-
-    def start(self) -> None:
-        import ray.train.torch  # noqa: F401  here once: two threads that import it at the same time trip over each other
-
-        for thread in self._threads:
-            thread.start()
-
-    def join(self, timeout_s: float) -> None:
-        """Wait for all groups together so long."""
-        deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _fit(self, group_id: str) -> None:
-        try:
-            self._trainer(group_id).fit()
-        except Exception as error:  # the watchdog tells the user
-            log.debug("worker group %s ended", group_id, exc_info=True)
-            self.errors[group_id] = f"{type(error).__name__}: {str(error)[:500]}"
-
-    def _trainer(self, group_id: str) -> Any:
-        from ray.train import LoggingConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-        from ray.train.v2.api.config import FailureConfig, RunConfig
-
-        from orchestrator.execution.worker_group import group_loop
-
-        gpus = gpus_per_worker(self._execution, self._capacity)
-        threads = self._execution.cpus_per_worker
-        resources = {"CPU": float(threads)} | ({"GPU": gpus} if gpus else {})
-        config = {
-            "group_id": group_id,
-            "threads": threads,
-            "recycle_after_runs": 1 if self._execution.isolation == "run" else self._execution.recycle_after_runs,
-            "plugins": self._plugins,
-            "memory_limit_gib": self._execution.memory_limit_gib,
-        }
-        return TorchTrainer(
-            group_loop,
-            train_loop_config=config,
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            scaling_config=ScalingConfig(
-                num_workers=self._world_size, use_gpu=bool(gpus), resources_per_worker=resources
-            ),
-            run_config=RunConfig(  # type: ignore[arg-type]  # Ray annotates its former class
-                name=f"{group_id}-{os.getpid()}",
-                storage_path=str(self._folder),
-                failure_config=FailureConfig(max_failures=-1, controller_failure_limit=30),
-                logging_config=LoggingConfig(log_level="ERROR"),
-            ),
-        )
+        # an autoscaler starts nodes for groups that wait; the watchdog says if none comes
+        return Room(groups=execution.groups)
+    fits, text = feasibility(shapes, execution, capacity.cpus, capacity.gpus)
+    if not fits:
+        raise FeasibilityError(text)
+    return Room(capacity.cpus, capacity.gpus, execution.groups or math.inf)

@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.execution.failures import NODE_LOST
 from orchestrator.execution.hub_records import SAVE_NOW, Group, Lease
+from orchestrator.execution.idle_groups import IdleGroups
 
 STALE = {"kind": "stale"}
 """Handed to an incarnation that was given up: it must come back as the next one."""
@@ -29,7 +30,9 @@ class Hub:
         self._taken_nodes = taken_nodes
         self._groups: dict[str, Group] = {}
         self._leases: dict[str, Lease] = {}
-        self._idle: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        self._idle = IdleGroups()
+        self._leaving: set[str] = set()
+        """Groups that go home after their present segment."""
         self._fruitless: Counter[str] = Counter()
         self._abandoned: set[str] = set()
         self._start_errors: dict[str, str] = {}
@@ -44,7 +47,7 @@ class Hub:
 
     # ---- spoken by worker groups
 
-    async def enter(self, group_id: str, places: list[dict[str, Any]]) -> int:
+    async def enter(self, group_id: str, places: list[dict[str, Any]], shape: str = "") -> int:
         """A group (re)starts: its new generation. The run its former incarnation held is lost."""
         former = self._groups.get(group_id)
         generation = former.generation + 1 if former else 0
@@ -57,11 +60,12 @@ class Hub:
         if is_fruitless and former and not former.is_on(self._taken_nodes()):
             self._fruitless[group_id] += 1  # with a run lost, that run's own count goes up
         self._start_errors.pop(group_id, None)
-        group = self._groups[group_id] = Group(generation=generation, places=places)
-        if self._closed:
-            group.jobs.append(None)
+        group = self._groups[group_id] = Group(generation=generation, places=places, shape=shape)
         self._last_progress = time.time()
-        self._idle.put_nowait((group_id, generation))
+        if self._closed or group_id in self._leaving:
+            group.jobs.append(None)
+        else:
+            self._offer(group_id, group)
         return generation
 
     async def next_job(self, group_id: str, generation: int, index: int) -> dict[str, Any] | None:
@@ -110,26 +114,32 @@ class Hub:
         group.idle_since = self._last_end_at = time.time()
         self._fruitless.pop(group_id, None)
         self._end(lease_id, event)
-        if not event.get("group_leaves"):
-            self._idle.put_nowait((group_id, generation))
+        if event.get("group_leaves"):
+            return
+        if group_id in self._leaving:
+            await self._give(group, None)
+        else:
+            self._offer(group_id, group)
 
     # ---- spoken by trial drivers
 
     async def lease(self, lease_id: str, job: dict[str, Any]) -> str:
-        """Wait for a free group and hand it the job; its id."""
+        """Wait for a free group of the job's shape and hand it the job; its id."""
+        shape = str(job.get("shape", ""))
         while True:
-            ticket = await self._idle_group()
+            ticket = await self._idle.take(shape, self._stopped)
             if ticket is None:
                 self._leases[lease_id] = Lease(group_id="")
                 self._end(lease_id, {"kind": "cancelled", "reason": self._stopping})
                 return ""
             if lease_id in self._abandoned:  # its driver died while it waited
-                self._idle.put_nowait(ticket)
+                self._idle.offer(shape, ticket)
                 return ""
             group_id, generation = ticket
             group = self._groups[group_id]
-            if group.generation == generation:  # else an idle ticket of an incarnation that died
+            if group.generation == generation and group.is_idle:  # else it died meanwhile, or was sent home
                 break
+        group.is_idle = False
         gap = time.time() - group.idle_since
         if group.finished_runs:
             self._gaps.append(gap)
@@ -175,13 +185,33 @@ class Hub:
         for group in self._groups.values():
             await self._give(group, None)
 
+    async def send_home(self, group_id: str) -> None:
+        """End a group, after its present segment if it has one: its room is wanted for another."""
+        self._leaving.add(group_id)
+        group = self._groups.get(group_id)
+        if group is not None and group.is_idle:
+            group.is_idle = False
+            await self._give(group, None)
+
+    async def standing(self) -> dict[str, Any]:
+        """How long each group has been idle (None = it is not), and how many segments wait for one, by shape."""
+        now = time.time()
+        return {
+            "idle_s": {name: now - one.idle_since if one.is_idle else None for name, one in self._groups.items()},
+            "waiting": self._idle.waiting(),
+        }
+
     async def condition(self) -> dict[str, Any]:
         """What the watchdog looks at."""
         now = time.time()
         return {
             "idle_for_s": now - self._last_progress,
             "is_closed": self._closed,
-            "groups": {name: group.to_data(now) for name, group in self._groups.items()},
+            "groups": {
+                name: group.to_data(now)
+                for name, group in self._groups.items()
+                if group.lease_id or name not in self._leaving
+            },
             "fruitless_restarts": dict(self._fruitless),
             "start_errors": dict(self._start_errors),
             "refused": self._refused,
@@ -214,20 +244,14 @@ class Hub:
             kind = "failed" if cause == "time_limit" else "lost"
             self._end(group.lease_id, {"kind": kind, "cause": cause, "reason": reason, "error": reason})
             group.lease_id, group.lost_a_run = None, True
+        group.is_idle = False
         async with group.arrived:
             group.arrived.notify_all()
         return True
 
-    async def _idle_group(self) -> tuple[str, int] | None:
-        """The next idle group's id and generation; None once the sweep is stopping."""
-        ticket = asyncio.ensure_future(self._idle.get())
-        stopped = asyncio.ensure_future(self._stopped.wait())
-        await asyncio.wait({ticket, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if self._stopped.is_set():
-            ticket.cancel()
-            return None
-        return ticket.result()
+    def _offer(self, group_id: str, group: Group) -> None:
+        group.is_idle, group.idle_since = True, time.time()
+        self._idle.offer(group.shape, (group_id, group.generation))
 
     async def _give(self, group: Group, job: dict[str, Any] | None) -> None:
         async with group.arrived:

@@ -22,6 +22,10 @@ class Group:
     jobs: list[dict[str, Any] | None] = field(default_factory=list)
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
     lease_id: str | None = None
+    shape: str = ""
+    """Of which shape it is; a run is leased to groups of its own shape alone."""
+    is_idle: bool = False
+    """Whether it waits for a run."""
     lost_a_run: bool = False
     """Whether it was given up with a run in its hands: that counts against the run, not against the group."""
     finished_runs: int = 0

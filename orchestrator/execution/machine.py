@@ -32,6 +32,15 @@ def whole_cpus() -> int:
     return max(1, int(cpus_allowed()))
 
 
+def whole_gpus() -> int:
+    """NVIDIA GPUs for worker groups, as the device files and CUDA_VISIBLE_DEVICES tell; torch is not asked."""
+    here = sum(1 for _ in Path("/dev").glob("nvidia[0-9]*"))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return here
+    return min(here, sum(1 for name in visible.split(",") if name.strip() and name.strip() != "-1"))
+
+
 def control_groups(controller: str) -> list[Path]:
     """Folders of this process's control group, as seen from inside of a container or from the host."""
     found = [CGROUPS, CGROUPS / controller]

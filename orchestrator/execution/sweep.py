@@ -27,6 +27,8 @@ from orchestrator.execution.sweep_state import SweepState
 from orchestrator.execution.tallies import MODEL_TAG
 from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import Plan
+from orchestrator.plan.resources import groups_at_start
+from orchestrator.plan.shapes import Shapes, shapes_for
 
 HUB_ANSWERS_WITHIN_S, GROUPS_LEAVE_WITHIN_S = 20.0, 20.0
 """At the end of a sweep nothing depends on either any more."""
@@ -119,44 +121,57 @@ def _execute(
     from orchestrator.execution.hub_place import start_hub
     from orchestrator.execution.progress import Progress
     from orchestrator.execution.watchdog import Watchdog
+    from orchestrator.execution.worker_groups import WorkerGroups
 
     began = time.time()
     execution = plan.grid.execution
-    world_size = _world_size(state)
     ending = Ending(state)
+    planned = [cell.planned for cell in state.cells.values() if not cell.is_closed]
+    sizes = {shape.workers for shape in map(shapes_for(planned, execution, 0.0).of, planned)}
     # from before Ray starts: there an interrupt that is raised as an exception can be lost in somebody's callback
     with (
         ending_on_signals(ending.stop, outcome),
-        cluster.ray_session(execution, world_size, lambda: ending.is_hard) as capacity,
+        cluster.ray_session(execution, min(sizes), max(sizes), lambda: ending.is_hard) as capacity,
     ):
         if cluster.node_count() > 1 and not execution.storage_path:
             raise FeasibilityError(
                 f"checkpoints would go to {paths.storage}, which the {cluster.node_count()} nodes of this cluster do "
                 "not share; set execution.storage_path to a shared folder or an object store"
             )
-        count = cluster.group_count(execution, capacity, world_size)
+        shapes = shapes_for(planned, execution, capacity.gpus)
+        wanted = set(map(shapes.of, planned))
+        room = cluster.room_for(wanted, execution, capacity)
+        first = groups_at_start(planned, shapes, room) or [max(wanted)]
+        state.queue_by(shapes.of)
         ending.hub = hub = start_hub()
-        groups = cluster.WorkerGroups(
-            execution, capacity, count=count, world_size=world_size, folder=folder / "ray", plugins=plugins
+        groups = WorkerGroups(
+            execution,
+            room=room,
+            first=first,
+            shapes=list(wanted),
+            has_gpus=capacity.gpus > 0,
+            folder=folder / "ray",
+            plugins=plugins,
         )
-        groups.start()
+        groups.start(hub)
         watchdog = Watchdog(hub, groups, execution, ending.stop, lambda: state.stop_reason, capacity.local)
-        progress = Progress(state, journal, console, groups=count)
+        progress = Progress(state, journal, console, groups=len(first))
         watchdog.start()
         progress.start()
         try:
-            limit = count + execution.prefetch
             ending.wait_for(
                 lambda: _tune(
                     state,
                     paths,
-                    limit,
+                    groups.limit,
+                    shapes,
                     capacity.has_driver_nodes,
                     folder,
                     lambda lease_id, why: hub.cancel.remote(lease_id, why),
                 )
             )
         finally:
+            groups.hold()
             progress.end()
             watchdog.end()
         if ending.is_hard and outcome.is_interrupted:
@@ -168,21 +183,11 @@ def _execute(
         groups.join(GROUPS_LEAVE_WITHIN_S)
 
 
-def _world_size(state: SweepState) -> int:
-    """Workers of each group: a run must train with the world size of its key, so all networks must agree."""
-    sizes = {int(c.planned.train["world_size"]) for c in state.cells.values() if c.planned.kind == "network"}
-    if len(sizes) > 1:
-        raise FeasibilityError(
-            f"networks of this grid ask for train.world_size {sorted(sizes)}, but all worker groups of a sweep have "
-            "one size; use one value, or split the grid into two sweeps"
-        )
-    return max(sizes, default=1)
-
-
 def _tune(
     state: SweepState,
     paths: Paths,
-    limit: int,
+    limit: Callable[[Any], int],
+    shapes: Shapes,
     has_driver_nodes: bool,
     folder: Path,
     cancel: Callable[[str, str], object],
@@ -196,6 +201,7 @@ def _tune(
     def make_job(segment: Segment) -> dict[str, Any]:
         spec = segment.spec
         return {
+            "shape": shapes.of(state.cells[segment.cell_id].planned).name,
             "spec": spec.to_json(),
             "attempt": segment.attempt,
             "until_step": segment.until_step,
@@ -207,7 +213,7 @@ def _tune(
 
     keep_secrets_here()
     resources: dict[str, float] = {"cpu": 0, **({DRIVER_RESOURCE: 0.01} if has_driver_nodes else {"memory": 1})}
-    searcher = SweepSearcher(state, make_job, lambda: limit, cancel)
+    searcher = SweepSearcher(state, make_job, limit, cancel, shapes.of)
     tuner = tune.Tuner(
         tune.with_resources(drive_segment, resources),
         tune_config=tune.TuneConfig(

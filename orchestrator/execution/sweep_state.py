@@ -35,9 +35,8 @@ class SweepState:
         execution: ExecutionConfig,
         journal: Journal,
         retry: Collection[str] = (),
-        shape_of: Callable[[PlannedCell], Hashable] = lambda _: None,
     ) -> None:
-        """`retry` names the cells whose failed runs, all of them, get another chance; `shape_of` see `CellQueue`."""
+        """`retry` names the cells whose failed runs, all of them, get another chance."""
         self.search, self.execution, self.journal = search, execution, journal
         self.lock = threading.RLock()
         self.cells: dict[str, CellState] = {}
@@ -47,7 +46,7 @@ class SweepState:
         self.ended_segments = 0
         """Segments that came to their rung or their end since this start."""
         self._attempted: set[str] = set()
-        self._queue = CellQueue(shape_of)
+        self._queue = CellQueue()
         self._waiting: dict[str, CellState] = {}
         """Cells that have to wait for a run of another cell with the same key."""
         self._breaker = CircuitBreaker(execution.same_error_limit, fail_fast=execution.fail_fast)
@@ -66,6 +65,11 @@ class SweepState:
                 self._queue.touch(state)
 
     # ---- what runs next
+
+    def queue_by(self, shape_of: Callable[[PlannedCell], Hashable]) -> None:
+        """Let the cells queue by the shape of the worker groups that their runs need, so that shapes can be full."""
+        with self.lock:
+            self._queue.regroup(shape_of)
 
     def next_segment(self, *, limit: float = math.inf, full: Collection[Hashable] = ()) -> Segment | None:
         """The next segment to start, of no shape that is `full`, written down before; None = nothing now."""

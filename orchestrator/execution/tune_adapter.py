@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from orchestrator.errors import LedgerError
 from orchestrator.execution.hub_place import find_hub
 from orchestrator.execution.segments import Segment
 from orchestrator.execution.sweep_state import SweepState
+from orchestrator.plan.planned import PlannedCell
 
 log = logging.getLogger(__name__)
 EVENT = "event"
@@ -58,11 +60,14 @@ class SweepSearcher(Searcher):
         self,
         state: SweepState,
         make_job: Callable[[Segment], dict[str, Any]],
-        limit: Callable[[], int],
+        limit: Callable[[Hashable], float],
         cancel: Callable[[str, str], object],
+        shape_of: Callable[[PlannedCell], Hashable] = lambda _: None,
     ) -> None:
+        """`limit` tells how many segments of a shape of worker groups may be under way or wait for a group."""
         super().__init__(metric=None, mode=None)
         self._state, self._make_job, self._limit, self._cancel = state, make_job, limit, cancel
+        self._shape_of = shape_of
         self.ledger_error: LedgerError | None = None
         """Why decisions could not be written down any more."""
         self._lease_of: dict[str, str] = {}
@@ -73,7 +78,7 @@ class SweepSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The next segment; None = ask again; FINISHED (which is final) only when nothing is in flight."""
         try:
-            segment = self._state.next_segment(limit=self._limit())
+            segment = self._state.next_segment(full=self._full())
             if segment is None:
                 return Searcher.FINISHED if self._state.is_finished else None
             self._lease_of[trial_id] = segment.lease_id
@@ -81,6 +86,11 @@ class SweepSearcher(Searcher):
         except Exception as error:
             self._give_up("choosing the next run", error)
             return Searcher.FINISHED
+
+    def _full(self) -> list[Hashable]:
+        """Shapes whose groups have enough to do."""
+        cells = [self._state.cells[segment.cell_id].planned for segment in self._state.in_flight.values()]
+        return [shape for shape, count in Counter(map(self._shape_of, cells)).items() if count >= self._limit(shape)]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         try:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from orchestrator.config import ExecutionConfig
-from orchestrator.execution.cluster import DRIVER_RESOURCE, WorkerGroups
+from orchestrator.execution.cluster import DRIVER_RESOURCE
 from orchestrator.execution.hub_place import draining_nodes
 from orchestrator.execution.local_ray import LocalRay, kill_here
+from orchestrator.execution.worker_groups import WorkerGroups
 
 log = logging.getLogger(__name__)
 
@@ -170,9 +171,10 @@ class Watchdog:
                 f"worker groups {sorted(dead)} died {max(dead.values())} times without finishing a run; "
                 "see the Ray logs of their workers"
             )
-        if len(self._groups.errors) == self._groups.count:
+        if self._groups.have_ended:
             return f"all worker groups ended: {self._groups.errors}"
-        if len(self.condition["start_errors"]) == self._groups.count:
+        names = self._groups.names
+        if names and names <= self.condition["start_errors"].keys():
             return f"worker groups cannot start: {sorted(set(self.condition['start_errors'].values()))}"
         idle_s = self.condition["idle_for_s"]
         # a run that hangs is ended first, and costs that run an attempt only

@@ -52,7 +52,9 @@ def group_loop(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     control = dist.new_group(backend="gloo") if world_size > 1 else None
-    member = _Member(config["group_id"], rank, world_size, control, get_device())
+    # without GPUs of its own a group must not use the machine's, which Ray Train would name
+    device = get_device() if config["has_gpus"] else torch.device("cpu")
+    member = _Member(config["group_id"], config["shape"], rank, world_size, control, device)
     try:
         for path in config.get("plugins", ()):
             from strategies.registry import load_plugin
@@ -75,8 +77,10 @@ def group_loop(config: dict[str, Any]) -> None:
 class _Member:
     """One rank and its wire to the hub."""
 
-    def __init__(self, group_id: str, rank: int, world_size: int, control: Any, device: torch.device) -> None:
-        self.group_id, self.rank, self.world_size = group_id, rank, world_size
+    def __init__(
+        self, group_id: str, shape: str, rank: int, world_size: int, control: Any, device: torch.device
+    ) -> None:
+        self.group_id, self.shape, self.rank, self.world_size = group_id, shape, rank, world_size
         self.control, self.device, self.hub = control, device, find_hub()
         self.generation = -1
         self.has_met = False
@@ -86,7 +90,7 @@ class _Member:
         """Tell the hub that this incarnation is here, and keep telling it that it is alive."""
         here = ray.get_runtime_context().get_node_id()
         places = self._gather({"node_id": here, "host": socket.gethostname(), "pid": os.getpid()})
-        self.generation = self._from_first(lambda: ray.get(self.hub.enter.remote(self.group_id, places)))
+        self.generation = self._from_first(lambda: ray.get(self.hub.enter.remote(self.group_id, places, self.shape)))
         if self.rank == 0:
             threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
 

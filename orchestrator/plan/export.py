@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from orchestrator.plan.planned import CELL_STATES, Plan, PlannedCell
@@ -29,6 +30,7 @@ def plan_to_data(plan: Plan) -> dict[str, Any]:
         "feasible": plan.is_feasible,
         "feasibility": plan.feasibility,
         "groups": plan.groups,
+        "shapes": [asdict(shape) for shape in plan.shapes],
         "expected_use": plan.expected_use,
     }
 

@@ -18,13 +18,12 @@ from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.planned import Plan, PlannedCell
 from orchestrator.plan.provenance import used_weights
-from orchestrator.plan.resources import feasibility, groups_of
+from orchestrator.plan.resources import placed
 from orchestrator.plan.run_spec import content_hash
 from orchestrator.plan.selection import task_mismatch
 from orchestrator.plan.stage_templates import own_pretraining, pretraining_problem, transfer_problem
 from orchestrator.plan.stages import shared_cells
 from orchestrator.plan.states import judge, tally
-from orchestrator.plan.usage import expected_use
 from strategies._base import OwnPretraining, Strategy
 
 Slots = Mapping[str, str]
@@ -40,6 +39,7 @@ def make_plan(
     measured_s: Mapping[str, float] | None = None,
     *,
     cpus: int | None = None,
+    gpus: int | None = None,
     expanded: Sequence[ExpandedCell] | None = None,
 ) -> Plan:
     """The plan of a grid.
@@ -52,10 +52,12 @@ def make_plan(
         groups: worker groups to assume; None = as many as the grid asks for or `cpus` hold.
         measured_s: wall-clock seconds of one optimiser step, by cell id or strategy name.
         cpus: CPUs of the machine; None where the cluster is not known yet.
+        gpus: its GPUs; None where the cluster is not known yet.
         expanded: `expand(grid, ...)` where the caller has it already.
 
     Raises:
-        ConfigError: an unknown strategy or field, or a label budget or selection that is not allowed.
+        ConfigError: an unknown strategy or field, a label budget or selection that is not allowed, or shares of GPUs
+            for groups of several workers.
     """
     if expanded is None:
         expanded = expand(grid, pattern_names(dataset_status))
@@ -66,21 +68,9 @@ def make_plan(
         for one in expanded
     ]
     _refuse_equal_cells(cells)
-    is_feasible, text = feasibility(grid, cpus)
-    count = groups if groups is not None else groups_of(grid, cpus)
-    wall_s, use = expected_use(cells, grid, count)
-    return Plan(
-        name=grid.name,
-        grid=grid,
-        cells=tuple(cells),
-        shared=shared_cells(cells, records),
-        search=grid.search,
-        is_feasible=is_feasible,
-        feasibility=text,
-        groups=count,
-        expected_use=use,
-        wall_left_s=wall_s,
-    )
+    shared = shared_cells(cells, records)
+    plan = Plan(name=grid.name, grid=grid, cells=tuple(cells), shared=shared, search=grid.search)
+    return placed(plan, cpus=cpus, gpus=gpus, groups=groups)
 
 
 def _refuse_equal_cells(cells: Sequence[PlannedCell]) -> None:

@@ -99,6 +99,19 @@ class PlannedCell:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShapeRoom:
+    """A shape of worker groups, and how many of it fit."""
+
+    workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+    cells: int
+    """Cells, and stages that cells share, whose runs need it."""
+    fit: int | None
+    """Groups of this shape alone that fit at once; None where the cluster is not known."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All cells of a sweep and what running them takes."""
 
@@ -108,15 +121,17 @@ class Plan:
     shared: tuple[PlannedCell, ...]
     """Stages that cells share, a dependency before its dependants."""
     search: SearchConfig
-    is_feasible: bool
-    feasibility: str
-    """Whether a worker group fits the machine, in words."""
-    groups: int | None
+    is_feasible: bool = True
+    feasibility: str = ""
+    """Whether worker groups of every shape fit the machine, in words."""
+    groups: int | None = None
     """Worker groups that the estimates assume; None where the cluster is not known."""
-    expected_use: float | None
-    """Share of the groups' time that is used, given rounds and rungs, 0..1; None with nothing to do."""
-    wall_left_s: float | None
-    """Estimated wall-clock seconds of what is still to do, without the constant start."""
+    expected_use: float | None = None
+    """Share of the groups' time that is used, given stages, rounds and rungs, 0..1; None with nothing to do."""
+    wall_left_s: float | None = None
+    """Estimated wall-clock seconds of what is still to do, shared stages included, without the constant start."""
+    shapes: tuple[ShapeRoom, ...] = ()
+    """The shapes of the worker groups that the runs need."""
 
     def count(self, state: CellState) -> int:
         """Number of cells in a state."""

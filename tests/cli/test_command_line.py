@@ -186,7 +186,7 @@ def test_plan_as_json_has_every_documented_key(run: Run) -> None:
     assert status == 0
     data = json.loads(out)
     documented = {"schema", "name", "cells", "stages", "totals", "feasible", "feasibility", "groups", "expected_use"}
-    assert documented == set(data)
+    assert {*documented, "shapes"} == set(data)
     assert data["totals"]["cells"] == len(data["cells"]) == 18
     cell = data["cells"][0]
     assert cell["seeds"] == 3

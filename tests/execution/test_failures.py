@@ -18,7 +18,6 @@ import pytest
 from orchestrator.config import ExecutionConfig
 from orchestrator.errors import PreparedDataError, StorageError
 from orchestrator.execution import checkpoints
-from orchestrator.execution.cluster import WorkerGroups
 from orchestrator.execution.failure_causes import failure_event
 from orchestrator.execution.failures import verdict
 from orchestrator.execution.local_ray import LocalRay, own_children
@@ -27,6 +26,7 @@ from orchestrator.execution.publish import Housekeeper
 from orchestrator.execution.ray_start import RayStarter
 from orchestrator.execution.tallies import SELECTION, best_final
 from orchestrator.execution.watchdog import SILENT_LOOKS, Watchdog
+from orchestrator.execution.worker_groups import WorkerGroups
 from orchestrator.ledger.records import SlotRecord
 
 

@@ -59,7 +59,7 @@ def test_a_run_is_not_blamed_for_a_machine_that_went_away() -> None:
             await hub.enter("group", PLACES)
             told.append((await hub.event(f"run-{number}")).get("cause"))
             await hub.finished("group", (await hub.condition())["groups"]["group"]["generation"], "none", REACHED)
-            hub._idle = asyncio.Queue()
+            hub._idle.forget()
         return told
 
     assert asyncio.run(causes()) == [None, "node_lost", None]
