@@ -16,25 +16,36 @@ DODGE_PX = 6.0
 Scale = Callable[[float], float]
 
 
-def label_efficiency(rows: Sequence[Row], found: Mapping[str, Look], *, metric_title: str) -> str:
-    """Score against labels of one data set: means with spread bars, every seed as a small mark.
+def label_efficiency(
+    rows: Sequence[Row], found: Mapping[str, Look], *, metric_title: str, same_axis: Sequence[Row] = ()
+) -> str:
+    """Score against labels of one data set and split: means with bars, every seed as a small mark.
+
+    Budgets of k labels a class stand on a log2 axis of k, others on a logarithmic axis of the labels used. Bars are the
+    95% interval where there is one, else the standard deviation.
 
     Args:
-        rows: complete rows of the comparison, one data set.
+        rows: complete rows of the comparison, one data set and split.
         found: from `looks`.
         metric_title: words for the y axis.
+        same_axis: further rows whose scores the y axis has to hold, so that two figures have one scale.
     """
     budgets = _budgets(rows)
-    scale_x = _x_positions(budgets)
-    low, high, step = _y_range(rows)
+    is_few_shot = all(row["budget_kind"] == "k_shot" for row in rows)
+    scale_x = _shot_positions(rows) if is_few_shot else _x_positions(budgets)
+    low, high, step = _y_range([*rows, *same_axis])
 
     def y(value: float) -> float:
         return TOP + (HEIGHT - TOP - BOTTOM) * (high - 100 * value) / (high - low)
 
-    parts = [_frame(budgets, scale_x, (low, high, step), metric_title)]
+    words = (
+        "labels a class (log2), and labelled pixels used" if is_few_shot else "label budget, and labelled pixels used"
+    )
+    parts = [_frame(budgets, scale_x, (low, high, step), (words, f"test {metric_title} x100"))]
     strategies = list(dict.fromkeys(row["strategy"] for row in rows))
+    dodge_px = _dodge_px(list(scale_x.values()), len(strategies))
     for number, strategy in enumerate(strategies):
-        offset = DODGE_PX * (number - (len(strategies) - 1) / 2)
+        offset = dodge_px * (number - (len(strategies) - 1) / 2)
         look = found[strategy]
         members = sorted(
             (row for row in rows if row["strategy"] == strategy), key=lambda row: scale_x[row["label_budget"]]
@@ -72,11 +83,28 @@ def _x_positions(budgets: Sequence[tuple[str, float | None]]) -> dict[str, float
     return {b: left + (right - left) * (math.log(c or 1) - min(known)) / span for b, c in budgets}
 
 
+def _shot_positions(rows: Sequence[Row]) -> dict[str, float]:
+    """Positions on a log2 axis of labels a class: every doubling is equally far."""
+    left, right = LEFT + 50, WIDTH - RIGHT - 50
+    shots = {row["label_budget"]: math.log2(row["budget_value"]) for row in rows}
+    low, high = min(shots.values()), max(shots.values())
+    if low == high:
+        return dict.fromkeys(shots, (left + right) / 2)
+    return {budget: left + (right - left) * (shot - low) / (high - low) for budget, shot in shots.items()}
+
+
+def _dodge_px(positions: Sequence[float], strategies: int) -> float:
+    """How far marks of one budget are set apart, so that neighbouring budgets never mix."""
+    ordered = sorted(positions)
+    gaps = [right - left for left, right in zip(ordered, ordered[1:], strict=False)]
+    return min(DODGE_PX, 0.8 * min(gaps) / strategies) if gaps else DODGE_PX
+
+
 def _frame(
     budgets: Sequence[tuple[str, float | None]],
     x: Mapping[str, float],
     y_range: tuple[float, float, float],
-    metric_title: str,
+    words: tuple[str, str],
 ) -> str:
     bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
     low, high, _ = y_range
@@ -91,8 +119,8 @@ def _frame(
         parts.append(text(x[budget], bottom + 19, budget, is_strong=True))
         if count is not None:
             parts.append(text(x[budget], bottom + 34, f"{count:,.0f}"))
-    parts.append(text((LEFT + right) / 2, HEIGHT - 6, "label budget, and labelled pixels used"))
-    turned = text(0, 0, f"test {metric_title} x100")
+    parts.append(text((LEFT + right) / 2, HEIGHT - 6, words[0]))
+    turned = text(0, 0, words[1])
     parts.append(f'<g transform="translate(13 {(TOP + bottom) / 2}) rotate(-90)">{turned}</g>')
     return "".join(parts)
 
@@ -111,9 +139,11 @@ def _lines(members: Sequence[Row], look: Look, x: Mapping[str, float], y: Scale,
 def _point(row: Row, look: Look, x: float, y: Scale) -> str:
     parts, words = [], ""
     if row["spread"] is not None:
-        ends = y(row["mean"] + row["spread"]), y(row["mean"] - row["spread"])
-        parts.append(line(x, ends[0], x, ends[1], f'stroke="{look.colour}" stroke-width="1.6"'))
+        low, high = bar_ends(row)
+        parts.append(line(x, y(high), x, y(low), f'stroke="{look.colour}" stroke-width="1.6"'))
         words = f" ±{100 * row['spread']:.1f}"
+        if row["interval"]:
+            words += f", 95% interval {100 * low:.1f} to {100 * high:.1f}"
     seeds = row["values"].values()
     parts += [f'<circle cx="{x:.1f}" cy="{y(value):.1f}" r="2.6" fill="{look.colour}"/>' for value in seeds]
     parts.append(marker(x, y(row["mean"]), look))
@@ -121,8 +151,17 @@ def _point(row: Row, look: Look, x: float, y: Scale) -> str:
     return f"<g><title>{escape(title)}</title>{''.join(parts)}</g>"
 
 
+def bar_ends(row: Row) -> tuple[float, float]:
+    """Ends of the bar through a mean: the interval over seeds, else one standard deviation either way."""
+    if row["interval"]:
+        low, high = row["interval"]
+        return low, high
+    spread = row["spread"] or 0.0
+    return row["mean"] - spread, row["mean"] + spread
+
+
 def _y_range(rows: Sequence[Row]) -> tuple[float, float, float]:
     values = [value for row in rows for value in row["values"].values()]
     for row in rows:
-        values += [row["mean"] - (row["spread"] or 0.0), row["mean"] + (row["spread"] or 0.0)]
+        values += bar_ends(row)
     return nice_range(100 * min(values), 100 * max(values))

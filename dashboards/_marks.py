@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 Row = Mapping[str, Any]
+COLOURS = 12
 _SHAPES = {"frozen": "circle", "full": "square", "lora": "triangle", "stem": "diamond"}
 
 
@@ -26,8 +27,11 @@ def looks(rows: Sequence[Row]) -> dict[str, Look]:
     has_pretrained = {row["strategy_name"] for row in rows if row["init"] == "pretrained"}
     return {
         row["strategy"]: Look(
-            colour=f"var(--c{names.index(row['strategy_name']) % 8})",
-            shape=_SHAPES.get(row["regime"] or "", "square"),
+            colour=f"var(--c{names.index(row['strategy_name']) % COLOURS})",
+            # with more architectures than colours the shape tells the rest apart
+            shape=_SHAPES.get(row["regime"] or "", "square")
+            if names.index(row["strategy_name"]) < COLOURS
+            else "hourglass",
             is_hollow=row["init"] == "random" and row["strategy_name"] in has_pretrained,
         )
         for row in rows
@@ -43,6 +47,7 @@ def marker(x: float, y: float, look: Look, *, size: float = 5.0, opacity: float 
     corners = {
         "square": ((-0.88, -0.88), (0.88, -0.88), (0.88, 0.88), (-0.88, 0.88)),
         "triangle": ((0.0, -1.15), (1.05, 0.8), (-1.05, 0.8)),
+        "hourglass": ((-0.95, -1.0), (0.95, -1.0), (-0.95, 1.0), (0.95, 1.0)),
         "diamond": ((0.0, -1.25), (1.25, 0.0), (0.0, 1.25), (-1.25, 0.0)),
     }[look.shape]
     points = " ".join(f"{x + size * dx:.1f},{y + size * dy:.1f}" for dx, dy in corners)
@@ -80,3 +85,21 @@ def legend(rows: Sequence[Row], found: Mapping[str, Look]) -> str:
 def dash_style(look: Look) -> str:
     """Attribute that dashes the lines of controls."""
     return ' stroke-dasharray="5 4"' if look.is_hollow else ""
+
+
+def test_sets(rows: Sequence[Row]) -> list[tuple[str, str | None]]:
+    """Data set and split of the rows, in their order, the random split of a data set after its own."""
+    found = list(dict.fromkeys((row["dataset"], row["split"]) for row in rows))
+    names = list(dict.fromkeys(dataset for dataset, _ in found))
+    return sorted(found, key=lambda one: (names.index(one[0]), one[1] == "random"))
+
+
+def split_badge(split: str | None) -> str:
+    """The split behind a heading; a random one is flagged."""
+    if split is None:
+        return ""
+    return (
+        '<span class="badge">random split, leaks</span>'
+        if split == "random"
+        else f"<small>{escape(split)} split</small>"
+    )

@@ -20,22 +20,25 @@ _HEADERS = (
     ("device s", "n"),
     ("split", ""),
 )
+_REGIONS = (("border", "n"), ("interior", "n"))
 
 
 def cells_table(rows: Sequence[Row], *, metric_title: str) -> str:
     """Every cell of the comparison, sortable; a cell without a mean shows its state and reason instead."""
+    has_regions = any(row["oa_border"] is not None for row in rows)
+    headers = (*_HEADERS[:5], *(_REGIONS if has_regions else ()), *_HEADERS[5:])
     header = "".join(
         f'<th scope="col"{_class(kind)}><button type="button">{escape(name.format(metric=metric_title))}</button></th>'
-        for name, kind in _HEADERS
+        for name, kind in headers
     )
     best = {row["dataset"]: 0.0 for row in rows}
     for row in rows:
         best[row["dataset"]] = max(best[row["dataset"]], row["mean"] or 0.0)
-    groups = list(dict.fromkeys((row["dataset"], row["label_budget"]) for row in rows))
+    groups = list(dict.fromkeys(map(_group, rows)))
     names = list(best)
-    groups.sort(key=lambda group: names.index(group[0]))
-    ordered = sorted(rows, key=lambda row: groups.index((row["dataset"], row["label_budget"])))
-    body = "".join(_line(row, best[row["dataset"]]) for row in ordered)
+    groups.sort(key=lambda group: (names.index(group[0]), group[1] == "random"))
+    ordered = sorted(rows, key=lambda row: groups.index(_group(row)))
+    body = "".join(_line(row, best[row["dataset"]], has_regions=has_regions) for row in ordered)
     table = f'<table class="sortable" id="cells"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
     return f'{_tools(rows)}<div class="scroll">{table}</div>'
 
@@ -64,6 +67,27 @@ def short_count(number: int | None) -> str:
     return str(number)
 
 
+def shared_table(stages: Sequence[Row]) -> str:
+    """Shared stages with their device seconds, each told once."""
+    header = "".join(
+        f'<th scope="col"{_class(kind)}>{name}</th>'
+        for name, kind in (
+            ("stage", ""),
+            ("made from", ""),
+            ("runs", "n"),
+            ("device s", "n"),
+            ("cells that use it", "n"),
+        )
+    )
+    lines = "".join(
+        f'<tr><td class="wide">{escape(stage["name"])}</td><td>{escape(stage["dataset"])}</td>'
+        f'<td class="n">{stage["runs"]}</td><td class="n">{stage["device_s"]:,.0f}</td>'
+        f'<td class="n">{"–" if stage["cells"] is None else stage["cells"]}</td></tr>'
+        for stage in stages
+    )
+    return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
 def _tools(rows: Sequence[Row]) -> str:
     names = list(dict.fromkeys(row["dataset"] for row in rows))
     options = "".join(f'<option value="{escape(name)}">{escape(name)}</option>' for name in names)
@@ -72,7 +96,7 @@ def _tools(rows: Sequence[Row]) -> str:
     return f'<div class="tools">{search}<select id="dataset" aria-label="data set">{first}{options}</select></div>'
 
 
-def _line(row: Row, best: float) -> str:
+def _line(row: Row, best: float, *, has_regions: bool) -> str:
     budget = f"{row['budget_kind'] or ''} {row['budget_value'] or 0:012.4f}"
     generated = (
         ' <span class="badge" title="files written by data imitate: no result of the real data set">GENERATED</span>'
@@ -85,6 +109,7 @@ def _line(row: Row, best: float) -> str:
         _strategy(row),
         _score(row, best),
         _cell(f"{len(row['values'])}/{row['seeds_expected']}", len(row["values"]), "n"),
+        *((_region(row["oa_border"]), _region(row["oa_interior"])) if has_regions else ()),
         _gain(row["gain_same_regime"]),
         _gain(row["gain_full"]),
         _cell(
@@ -95,6 +120,14 @@ def _line(row: Row, best: float) -> str:
         _split(row),
     )
     return f'<tr data-dataset="{escape(row["dataset"])}">{"".join(parts)}</tr>'
+
+
+def _group(row: Row) -> tuple[str, str | None, str]:
+    return row["dataset"], row["split"], row["label_budget"]
+
+
+def _region(score: float | None) -> str:
+    return _cell("–", None, "n") if score is None else _cell(f"{100 * score:.1f}", f"{score:.6f}", "n")
 
 
 def _strategy(row: Row) -> str:
@@ -158,8 +191,13 @@ def _device(row: Row) -> str:
     if not row["device_s"]:
         return _cell("–", None, "n")
     total = sum(row["device_s"].values())
+    shared = ""
+    if row["shared_s"]:
+        words = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in row["shared_s"].items())
+        title = escape(f"{words}; shared with other cells")
+        shared = f'<small title="{title}">+ {sum(row["shared_s"].values()):,.0f} shared</small>'
     stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in row["device_s"].items())
-    return _cell(f'<span title="{escape(stages)}">{total:,.0f}</span>', f"{total:.3f}", "n")
+    return _cell(f'<span title="{escape(stages)}">{total:,.0f}</span>{shared}', f"{total:.3f}", "n")
 
 
 def _labels(row: Row) -> str:

@@ -20,9 +20,10 @@ import pyarrow.parquet
 
 from dashboards._benchmark import benchmark_section
 from dashboards._curves import label_efficiency
+from dashboards._few_shot import few_shot_section
 from dashboards._gains import gains
-from dashboards._marks import Row, legend, looks
-from dashboards._tables import cells_table, classes_table
+from dashboards._marks import Row, legend, looks, split_badge, test_sets
+from dashboards._tables import cells_table, classes_table, shared_table
 
 SCHEMA_VERSION = "1"
 _ORIGIN = ("versions", "git_commit", "git_dirty", "dataset", "dataset_digest")
@@ -94,6 +95,7 @@ def _facts(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
         ("strategies", len({row["strategy"] for row in rows})),
         ("data sets", len({row["dataset"] for row in rows})),
         ("label budgets", len({row["label_budget"] for row in rows})),
+        ("splits", ", ".join(dict.fromkeys(row["split"] for row in rows if row["split"])) or "–"),
         ("seeds a cell", ", ".join(sorted({str(row["seeds_expected"]) for row in rows})) or "–"),
         ("score", comparison["metric_title"] or "–"),
     )
@@ -107,6 +109,8 @@ def _sections(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
     parts = []
     if complete:
         parts.append(_curves_section(complete, found, title))
+    if comparison.get("few_shot"):
+        parts.append(few_shot_section(comparison["few_shot"], rows, found, title))
     if comparison.get("benchmark"):
         parts.append(benchmark_section(comparison["benchmark"], rows, found, title))
     if any(row["gain_same_regime"] or row["gain_full"] for row in rows):
@@ -115,6 +119,15 @@ def _sections(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
     parts.append(
         f'<section><h2>All cells</h2>{cells_table(rows, metric_title=title)}<ul class="notes">{notes}</ul></section>'
     )
+    if comparison.get("shared"):
+        caption = (
+            "Pretrainings and features that several cells build on. Their seconds are spent once and stand in no "
+            "cell's own device seconds; a strategy that needs them costs them all the same."
+        )
+        parts.append(
+            f'<section id="shared"><h2>What cells share</h2><p class="caption">{caption}</p>'
+            f"{shared_table(comparison['shared'])}</section>"
+        )
     if any(row["class_iou"] for row in rows):
         parts.append(_classes_section(rows))
     return "\n".join(parts)
@@ -122,17 +135,21 @@ def _sections(rows: Sequence[Row], comparison: Mapping[str, Any]) -> str:
 
 def _curves_section(complete: Sequence[Row], found: Any, title: str) -> str:
     figures = []
-    for dataset in dict.fromkeys(row["dataset"] for row in complete):
-        members = [row for row in complete if row["dataset"] == dataset]
-        flags = sorted({f"{row['split']} split" for row in members if row["split"]})
-        flags += ["labels derived from a model"] if members[0]["labels"] == "derived" else []
-        svg = label_efficiency(members, found, metric_title=title)
-        figures.append(f"<figure><h3>{escape(dataset)} <small>{escape(', '.join(flags))}</small></h3>{svg}</figure>")
+    for dataset, split in test_sets(complete):
+        same_data = [row for row in complete if row["dataset"] == dataset]
+        members = [row for row in same_data if row["split"] == split]
+        derived = " <small>labels derived from a model</small>" if members[0]["labels"] == "derived" else ""
+        svg = label_efficiency(members, found, metric_title=title, same_axis=same_data)
+        figures.append(f"<figure><h3>{escape(dataset)} {split_badge(split)}{derived}</h3>{svg}</figure>")
+    has_intervals = any(row["interval"] for row in complete)
+    bars = "sample standard deviation"
+    if has_intervals:
+        bars = "95% bootstrap interval of the mean over seeds (standard deviation below five seeds)"
     caption = (
         f"Test {escape(title)} against the labels that were used, on a logarithmic axis; validation labels count. "
-        "Large marks: mean over seeds; bars: sample standard deviation; small dots: single seeds. Colour: "
+        f"Large marks: mean over seeds; bars: {bars}; small dots: single seeds. Colour: "
         "architecture; shape: what is trained; hollow and dashed: the same architecture from random weights. Marks "
-        "of one budget are set apart sideways for legibility."
+        "of one budget are set apart sideways for legibility. Another split is another test set."
     )
     return (
         f'<section><h2>How scores grow with labels</h2><p class="caption">{caption}</p>'
@@ -142,10 +159,15 @@ def _curves_section(complete: Sequence[Row], found: Any, title: str) -> str:
 
 def _gains_section(rows: Sequence[Row], found: Any) -> str:
     figures = []
-    for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        members = [r for r in rows if r["dataset"] == dataset and (r["gain_same_regime"] or r["gain_full"])]
+    for dataset, split in test_sets(rows):
+        members = [
+            row
+            for row in rows
+            if (row["dataset"], row["split"]) == (dataset, split) and (row["gain_same_regime"] or row["gain_full"])
+        ]
         if members:
-            figures.append(f"<figure><h3>{escape(dataset)}</h3>{gains(members, found)}</figure>")
+            heading = f"<h3>{escape(dataset)} {split_badge(split)}</h3>"
+            figures.append(f"<figure>{heading}{gains(members, found)}</figure>")
     caption = (
         "Score of each pretrained model less that of its control, seed by seed (dots), with mean and sample standard "
         "deviation. Filled: over random weights with the same regime, which is what pretraining gave. Hollow: over "
@@ -157,12 +179,12 @@ def _gains_section(rows: Sequence[Row], found: Any) -> str:
 
 def _classes_section(rows: Sequence[Row]) -> str:
     parts = []
-    for dataset, budget in dict.fromkeys((row["dataset"], row["label_budget"]) for row in rows):
+    for group in dict.fromkeys((row["dataset"], row["label_budget"], row["split"]) for row in rows):
         members = [
-            row for row in rows if (row["dataset"], row["label_budget"]) == (dataset, budget) and row["class_iou"]
+            row for row in rows if (row["dataset"], row["label_budget"], row["split"]) == group and row["class_iou"]
         ]
         if members:
-            name = escape(f"{dataset}, {budget}")
+            name = escape(", ".join((group[0], group[1], *([f"{group[2]} split"] if group[2] else []))))
             parts.append(f"<details><summary>{name}</summary>{classes_table(members)}</details>")
     caption = "Test IoU x100 of every class, mean over seeds; a dash is a class without test pixels in the split."
     return f'<section><h2>Class by class</h2><p class="caption">{caption}</p>{"".join(parts)}</section>'

@@ -29,8 +29,8 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     table.add_column(f"{metric} x100\nseeds", justify="right", no_wrap=True)
     table.add_column("gain init\ngain full", justify="right", no_wrap=True)
     table.add_column("transfer\nleakage", no_wrap=True)
-    has_shared = any(row.shared_s for row in rows)
-    table.add_column(f"trained\ndevice{' + shared' if has_shared else ''} s", justify="right", no_wrap=True)
+    shared = "\n+ shared" if any(row.shared_s for row in rows) else ""
+    table.add_column(f"trained\ndevice s{shared}", justify="right", no_wrap=True)
     if has_regions:
         table.add_column("border\ninterior", justify="right", no_wrap=True)
     for group in dict.fromkeys(row.group for row in rows):

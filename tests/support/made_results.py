@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.analysis.expected import ExpectedCell
@@ -33,19 +34,22 @@ def made_run(
     stage: str = "final",
     state: str = "finished",
     tags: Mapping[str, str] | None = None,
+    has_regions: bool = False,
     evaluation: Mapping[str, Any] | None = None,
 ) -> RunRow:
     """A run whose scores follow from a confusion matrix with a share `correct` on the diagonal."""
     name, _, fields = strategy.partition("[")
     given = dict(part.split("=") for part in fields.rstrip("]").split(",") if "=" in part)
     is_pretrained = not name.startswith("in_domain") and given.get("init") != "random"
-    cell = f"{strategy}|{dataset}|{budget}"
+    split = (tags or {}).get("hsfm.split", "block")
+    cell = f"{strategy}|{dataset}|{budget}" + ("" if split == "block" else f"|{split}")
     matrix = confusion(correct)
     numbers = scores(matrix, range(3))
+    regions = {"test/oa_border": numbers["oa"] - 0.1, "test/oa_interior": numbers["oa"] + 0.02} if has_regions else {}
     is_final = stage == "final" and state == "finished"
     metrics = {f"val/{key}": value - 0.01 for key, value in numbers.items()} | {"cost/device_s": 12.5}
     if is_final:
-        metrics |= {f"test/{key}": value for key, value in numbers.items()}
+        metrics |= {f"test/{key}": value for key, value in numbers.items()} | regions
         metrics |= {"labels/train": 224.0 if budget == "10%" else 60.0, "labels/validation": 56.0}
         metrics |= {"labels/classes_trained": 3.0}
     all_tags = {
@@ -123,6 +127,27 @@ def made_sweep() -> list[RunRow]:
         rows += made_cell(strategy, [v - 0.1 for v in values], budget="5-shot")
     rows += made_cell("in_domain/svm_rbf", (0.95, 0.96), dataset="samson", tags={"hsfm.labels": "derived"})
     return rows
+
+
+def made_few_shot(
+    correct_at: Mapping[str, Mapping[int, Sequence[float]]], *, split: str = "block", dataset: str = "indian_pines"
+) -> list[RunRow]:
+    """Cells with k labels a class: shares of correct pixels by strategy, k and seed."""
+    settings: dict[str, Any] = {"dataset": dataset, "tags": {"hsfm.split": split}, "has_regions": True}
+    return [
+        run
+        for strategy, curve in correct_at.items()
+        for shots, shares in curve.items()
+        for run in made_cell(strategy, shares, budget=f"{shots}-shot", **settings)
+    ]
+
+
+def made_stage(name: str, *, seed: int = 0, device_s: float = 100.0) -> RunRow:
+    """A pretraining that cells share, as the ledger holds it."""
+    run = made_run(name, stage="pretrain", dataset="enmap_potsdam", budget="100%", seed=seed)
+    stage_id = f"stage {name} {seed}"
+    metrics = {"cost/device_s": device_s}
+    return replace(run, cell_id=stage_id, run_id=stage_id, key=stage_id, metrics=metrics)
 
 
 def made_expected(strategy: str = "cross_domain/spectf[regime=lora]", **changes: Any) -> ExpectedCell:
