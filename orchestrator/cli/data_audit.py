@@ -40,11 +40,11 @@ def audits(
     from orchestrator.datasets.audit import audit
     from orchestrator.datasets.prepare import prepare
     from orchestrator.datasets.store import open_prepared
-    from orchestrator.datasets.tasks import draw_task
+    from orchestrator.datasets.tasks import draw_task, selection_of_run
 
     views = {choice.label: instantiate(choice).receptive_field_px for s in strategies for choice in parse_entry(s)}
     budget = LabelBudget.parse(_as_yaml(labels))
-    source = resolve_selection(selection, budget)
+    source = selection_of_run(resolve_selection(selection, budget), "search")
     prepared = open_prepared(prepare(name, locations))
     task = draw_task(prepared, split=split, fold=fold, label_budget=budget, selection=source, subset_seed=seed)
     return [(who, audit(prepared, task, size)) for who, size in (views or {"a single pixel": 1}).items()]

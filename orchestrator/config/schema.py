@@ -78,7 +78,8 @@ class SearchConfig:
     metric: str = "miou"
     """Validation score that decides: miou, oa, aa, kappa or mean_f1."""
     selection: str = "auto"
-    """Where validation labels come from: auto, validation_matched, validation_full, held_out_shots or none."""
+    """Where validation labels come from: auto, validation_matched, validation_full, held_out_shots, none, or
+    leave_one_scene_out (those of the grid's other scenes; draws are random then, and no trial is stopped early)."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from orchestrator.config.schema import ExecutionConfig, GridConfig, SearchConfig
 from orchestrator.errors import ConfigError, unknown
 
 METRIC_NAMES = ("miou", "oa", "aa", "kappa", "mean_f1")
-SELECTIONS = ("auto", "validation_matched", "validation_full", "held_out_shots", "none")
+SELECTIONS = ("auto", "validation_matched", "validation_full", "held_out_shots", "leave_one_scene_out", "none")
 SPLITS = ("default", "block", "random")
 NORMALISATIONS = ("none", "per_band_zscore", "per_band_minmax", "scale")
 TRAIN_CHOICES = {

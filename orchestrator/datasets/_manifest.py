@@ -20,7 +20,7 @@ PROTOCOL_VERSION = 1
 def prepared_folder(definition: Definition, prepared: Path) -> Path:
     """Where the data set's store lies: another definition, or a changed file of the user's, is another folder."""
     question = {
-        "facts": {key: value for key, value in asdict(definition.facts).items() if key != "notes"},
+        "facts": {key: value for key, value in asdict(definition.facts).items() if key not in ("notes", "scene")},
         "blocks": asdict(definition.blocks) if definition.blocks else None,
         "folds": [asdict(fold) for fold in definition.folds] if definition.folds else None,
         "ignored_ids": definition.ignored_ids,

@@ -18,6 +18,7 @@ REQUIRED = ("name", "domain", "sensor", "quantity", "bands", "image_size_px", "c
 OPTIONAL = (
     "title",
     "region",
+    "scene",
     "scale",
     "wavelengths_nm",
     "fwhm_nm",
@@ -114,6 +115,7 @@ def _facts(
         domain=fields.choice(where, "domain", given["domain"], ("remote", "proximal")),
         sensor=fields.text(where, "sensor", given["sensor"]),
         region=str(given.get("region") or ""),
+        scene=str(given.get("scene") or ""),
         labels=fields.choice(where, "labels", given.get("labels", "human"), ("human", "derived")),
         task="scene" if scene else "images",
         image_size_px=_size(where, given["image_size_px"]),

@@ -9,6 +9,7 @@ from orchestrator.datasets import _hcv2
 FACTS = replace(
     _hcv2.FACTS,
     name="hcv2_2024",
+    scene="hcv2",
     title="HyperspectralCity v2, 128 bands from a car at half resolution, 19 classes (HS3-Bench, split of 2024)",
     notes=(
         *_hcv2.FACTS.notes,

@@ -12,6 +12,7 @@ from orchestrator.datasets._base import Definition, Survey
 FACTS = replace(
     known.FACTS,
     name="hsi_drive_legacy_linspace",
+    scene="hsi_drive",
     title="HSI-Drive v2.0 with wavelengths as the reference code has them (compatibility; they are wrong)",
     wavelengths_nm=tuple(535.0 + step * (975.0 - 535.0) / 24 for step in range(25)),
     wavelengths_provenance=(

@@ -45,6 +45,7 @@ FACTS = DatasetFacts(
     domain="remote",
     sensor="AVIRIS",
     region="Salinas Valley, California, USA",
+    scene="salinas",
     task="scene",
     image_size_px=(83, 86),
     labelled_pixels=5348,

@@ -18,6 +18,7 @@ from orchestrator.datasets._whole_images import draw_whole_images
 from orchestrator.datasets.store import PreparedDataset
 from orchestrator.errors import ConfigError, DataError, unknown
 from orchestrator.plan.cells import LabelBudget
+from orchestrator.plan.selection import LEAVE_ONE_SCENE_OUT
 
 SELECTIONS = ("validation_matched", "validation_full", "held_out_shots", "none")
 
@@ -55,9 +56,12 @@ class Task:
 def selection_of_run(selection: str, stage: str) -> str:
     """What a run of a stage draws where a cell selects this way.
 
-    With held-out shots the search validates on some of the k labels; the final run trains on all k of them.
+    With held-out shots the search validates on some of the k labels; the final run trains on all k of them. A trial
+    that chooses for other scenes is scored on all validation labels of its own: its own finals never hear of it.
     """
-    return "none" if stage == "final" and selection == "held_out_shots" else selection
+    if stage == "final":
+        return "none" if selection in ("held_out_shots", LEAVE_ONE_SCENE_OUT) else selection
+    return "validation_full" if selection == LEAVE_ONE_SCENE_OUT else selection
 
 
 def draw_task(

@@ -55,7 +55,7 @@ class CellState:
     _first_open: dict[int, int] = field(default_factory=dict, init=False)
     """By fold, the first trial of the first round that was open when last looked at."""
     _winners: dict[int, SlotRecord | None] = field(default_factory=dict, init=False)
-    _final_keys: dict[int, str] = field(default_factory=dict, init=False)
+    _final_keys: dict[int, tuple[dict[str, Any], str]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         for record in self.slots.values():
@@ -217,10 +217,11 @@ class CellState:
         return None if best is None else dict(best.params)
 
     def final_key(self, seed: int, params: Mapping[str, Any]) -> str:
-        """Key of a final run with the winner's values; worked out again once a trial has changed."""
-        if seed not in self._final_keys:
-            self._final_keys[seed] = final_spec(self.planned, seed, params).key
-        return self._final_keys[seed]
+        """Key of a final run with the winner's values; worked out again once a trial or the winner has changed."""
+        known = self._final_keys.get(seed)
+        if known is None or known[0] != params:
+            known = self._final_keys[seed] = (dict(params), final_spec(self.planned, seed, params).key)
+        return known[1]
 
     def final_seeds(self, fold: int) -> list[int]:
         """Final seeds that use a fold."""

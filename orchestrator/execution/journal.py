@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from orchestrator.execution.families import CHOICE_TAG
 from orchestrator.execution.segments import Segment
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import Ledger
@@ -45,6 +46,11 @@ class LedgerJournal:
 
     def put_slot(self, cell_id: str, record: SlotRecord) -> None:
         self.ledger.put_slot(cell_id, record)
+
+    def chosen(self, planned: PlannedCell, choice: str, scenes: Sequence[str]) -> None:
+        """The hyperparameters that other scenes have chosen for a cell; the newest record counts."""
+        tags = {CHOICE_TAG: choice, "hsfm.chosen_on": ", ".join(scenes)}
+        self.ledger.set_cell(str(planned.cell_id), tags=tags)
 
     def segment_started(self, planned: PlannedCell, segment: Segment, slots: Sequence[str]) -> None:
         if not segment.is_new_attempt:

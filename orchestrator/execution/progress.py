@@ -128,7 +128,8 @@ class Progress:
         done = dict.fromkeys(STAGES, 0)
         for name, record in slots.items():
             done[stage_of(name)] += record.state in ("finished", "stopped")
-        best = best_trial(slots, self._state.search.metric)
+        # its own trials choose for other scenes; shown beside it, a person would choose by them
+        best = None if planned.family else best_trial(slots, self._state.search.metric)
         is_done = done["final"] >= planned.seeds
         state = "running" if now else (("done" if is_done else "failed") if cell.is_closed else "waiting")
         trials = planned.trials * len(planned.folds_used)

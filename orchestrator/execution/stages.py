@@ -23,6 +23,10 @@ class Stages:
         """Whether anything that a cell builds on may still be finished."""
         return any(self._outcome(one) == "waited_for" for one in self._needed(state))
 
+    def hold_up_trials(self, state: CellState) -> bool:
+        """Whether trials of a cell build on a stage that this start will not finish."""
+        return any(self._outcome(one) == "failed" for fold in state.planned.folds_used for one in state.needs(fold))
+
     def failed(self, state: CellState) -> list[str]:
         """Stages without which a cell cannot go on, each with its error."""
         return [

@@ -1,4 +1,4 @@
-"""What may run next, and what an outcome means: the sweep as pure state, without Ray or clocks.
+"""What may run next: the sweep as pure state, without Ray or clocks.
 
 Rounds and rungs are barriers inside a study only; other cells fill the machine meanwhile. Every decision is written
 to the ledger before anything that depends on it starts, and is a function of recorded slots alone.
@@ -14,8 +14,9 @@ from typing import Any
 from orchestrator.config import ExecutionConfig, SearchConfig
 from orchestrator.execution import rounds
 from orchestrator.execution.cell_queue import CellQueue
-from orchestrator.execution.cell_state import SELECTION, CellState
-from orchestrator.execution.failures import NODE_LOST, CircuitBreaker, cause_of, verdict
+from orchestrator.execution.cell_state import CellState
+from orchestrator.execution.families import Families
+from orchestrator.execution.outcomes import Outcomes
 from orchestrator.execution.segments import Journal, Segment
 from orchestrator.execution.stages import Stages
 from orchestrator.ledger.records import CellRecord, SlotRecord
@@ -48,8 +49,10 @@ class SweepState:
         self._attempted: set[str] = set()
         self._queue = CellQueue()
         self._waiting: dict[str, CellState] = {}
-        """Cells that have to wait for a run of another cell with the same key."""
-        self._breaker = CircuitBreaker(execution.same_error_limit, fail_fast=execution.fail_fast)
+        """Cells that have to wait for a run of another cell: one with the same key, a stage, trials on other scenes."""
+        self._outcomes = Outcomes(search, execution, journal)
+        self.families = Families(self.cells, self.stages, records, search.round)
+        self._chosen: dict[str, Mapping[str, Any]] = {}
         for planned in cells:
             if planned.cell_id is None or planned.template is None or planned.state == "blocked":
                 continue
@@ -98,6 +101,8 @@ class SweepState:
                 if state.slots[slot].key not in busy:
                     return state, slot, until
             self._queue.drop(state)
+            if state.planned.choosers:  # what has ended elsewhere may have left it nothing to do
+                self._close_if_done(state)
             if not state.is_closed and not state.in_flight:
                 self._waiting[state.cell_id] = state
         return None
@@ -114,7 +119,7 @@ class SweepState:
             if not self.stages.are_finished(state.needs(fold)):
                 return
             for record in rounds.draw(state, fold, numbers, self.search):
-                self._put(state, record)
+                self._outcomes.put(state, record)
             running = state.running(fold, numbers)
             if running:
                 target = state.next_rung(running)
@@ -131,7 +136,7 @@ class SweepState:
         if is_new:
             self._attempted.add(record.key)
             for twin in state.twins(record.key):
-                self._put(state, state.slots[twin].with_(attempt=record.attempt + 1, state="running"))
+                self._outcomes.put(state, state.slots[twin].with_(attempt=record.attempt + 1, state="running"))
             record = state.slots[slot]
         segment = state.segment(record, until, is_new_attempt=is_new)
         self.in_flight[segment.lease_id] = segment
@@ -141,7 +146,7 @@ class SweepState:
 
     def _settle(self, state: CellState, fold: int) -> None:
         for key, reason in rounds.stopped_at_rung(state, fold, self.search):
-            self._close(state, key, "stopped", {}, stop_reason=reason)
+            self._outcomes.close(state, key, "stopped", {}, stop_reason=reason)
 
     # ---- outcomes
 
@@ -167,9 +172,11 @@ class SweepState:
             state.in_flight -= 1
             if event["kind"] == "reached":
                 self.ended_segments += 1
-                self._reached(state, segment, event)
+                self._outcomes.reached(state, segment, event)
             elif event["kind"] == "failed" or not self.stop_reason:
-                self._failed(state, segment, event)
+                self._attempted.discard(segment.spec.key)
+                why = self._outcomes.failed(state, segment, event)
+                self.stop_reason = self.stop_reason or why
             fold = segment.spec.fold
             self._settle(state, fold)
             self._close_if_done(state)
@@ -180,84 +187,10 @@ class SweepState:
                 self._queue.touch(changed)
             self._waiting.clear()
 
-    def _reached(self, state: CellState, segment: Segment, event: Mapping[str, Any]) -> None:
-        key, step = segment.spec.key, int(event["step"])
-        scores = {k: float(v) for k, v in event["scores"].items()}
-        best = scores.get(f"val/best_{self.search.metric}")
-        if best is not None and math.isfinite(best):
-            scores[SELECTION] = best
-        for slot in state.twins(key):
-            self._put(
-                state,
-                state.slots[slot].with_(
-                    reached_step=step,
-                    scores=scores,
-                    seconds=float(event["seconds"]),
-                    failures=0,
-                    lost_nodes=0,
-                    error="",
-                    cause="",
-                ),
-            )
-        is_last = step >= state.rungs[-1]
-        if not is_last:
-            return
-        if segment.spec.stage == "search" and SELECTION not in scores:
-            self._close(state, key, "failed", event, error=f"no finite validation {self.search.metric} to select on")
-            return
-        self._breaker.succeeded()
-        self._close(state, key, "finished", event)
-
-    def _failed(self, state: CellState, segment: Segment, event: Mapping[str, Any]) -> None:
-        key = segment.spec.key
-        self._attempted.discard(key)
-        record = state.slots[segment.slot]
-        cause = cause_of(event["kind"], event.get("cause"))
-        error = str(event.get("error") or event.get("reason") or "lost")
-        went_with_node = cause == NODE_LOST
-        failures, lost_nodes = record.failures + (not went_with_node), record.lost_nodes + went_with_node
-        decided = verdict(
-            cause,
-            failures,
-            self.execution.max_attempts,
-            can_split=bool(event.get("can_split")),
-            lost_nodes=lost_nodes,
-            max_lost_nodes=self.execution.max_lost_nodes,
-        )
-        parts = 2 * record.micro_batches if decided == "split" else record.micro_batches
-        for slot in state.twins(key):
-            changed = {"failures": failures, "lost_nodes": lost_nodes, "error": error, "cause": cause}
-            self._put(state, state.slots[slot].with_(**changed, micro_batches=parts))
-        self.journal.attempt_failed(state.planned, segment, cause=cause, error=error, decided=decided)
-        if decided == "pause":
-            self.stop_reason = self.stop_reason or (
-                f"files of the sweep cannot be read or written, {failures} attempts in a row: {error}; nothing that "
-                "is finished is lost: mend the disk or free space on it, then the same command goes on"
-            )
-        if decided != "fail":
-            return  # ready again, as a new attempt
-        self._close(state, key, "failed", event, error=error)
-        self.stop_reason = self.stop_reason or self._breaker.failed(str(state.planned.cell), error)
-
-    def _close(
-        self,
-        state: CellState,
-        key: str,
-        outcome: Any,
-        event: Mapping[str, Any],
-        *,
-        error: str = "",
-        stop_reason: str = "",
-    ) -> None:
-        for slot in state.twins(key):
-            record = state.slots[slot].with_(state=outcome, error=error, stop_reason=stop_reason)
-            self._put(state, record)
-        self.journal.run_closed(state.planned, record, event)
-
     def _close_if_done(self, state: CellState, *, is_start: bool = False) -> None:
         if state.is_closed or state.in_flight:
             return
-        if self.stages.are_waited_for(state):
+        if self.stages.are_waited_for(state) or self.families.is_waited_for(state):
             return
         is_stuck = bool(self.stages.failed(state))
         if not is_stuck and any(
@@ -274,9 +207,9 @@ class SweepState:
 
     def _final_record(self, state: CellState, fold: int, seed: int) -> SlotRecord | None:
         """The slot of a final run with the winner's parameters; one of a former winner is superseded."""
-        params = state.final_params(fold)
+        params = self._chosen_elsewhere(state) if state.planned.family else state.final_params(fold)
         if params is None:
-            return None  # every trial failed: there is nothing to repeat
+            return None  # every trial failed, or other scenes have not chosen yet: there is nothing to repeat
         key = state.final_key(seed, params)
         slot = state.last_slot(seed)
         record = state.slots.get(slot)
@@ -285,10 +218,21 @@ class SweepState:
                 self.journal.superseded(state.planned, record)
             record = None
         if record is None:
-            record = SlotRecord(slot=slot, key=key, params=params, attempt=0)
-            self._put(state, record)
+            record = SlotRecord(slot=slot, key=key, params=dict(params), attempt=0)
+            self._outcomes.put(state, record)
         return record
 
-    def _put(self, state: CellState, record: SlotRecord) -> None:
-        state.put(record)
-        self.journal.put_slot(state.cell_id, record)
+    def _chosen_elsewhere(self, state: CellState) -> Mapping[str, Any] | None:
+        """What the other scenes have chosen for a cell; written down before any final run of it starts.
+
+        It stands for the rest of this start: all trials that it rests on are closed.
+        """
+        if state.cell_id not in self._chosen:
+            choice = self.families.choice(state)
+            if choice is None:
+                return None
+            recorded = self.families.recorded(state)
+            if recorded is None or recorded.to_text() != choice.to_text():
+                self.journal.chosen(state.planned, choice.to_text(), list(choice.scores))
+            self._chosen[state.cell_id] = choice.params
+        return self._chosen[state.cell_id]

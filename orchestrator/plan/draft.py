@@ -10,10 +10,17 @@ from orchestrator.plan.compatibility import override_notes
 from orchestrator.plan.epochs import steps_of_epochs
 from orchestrator.plan.expand import ExpandedCell
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
+from orchestrator.plan.families import family_of
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.provenance import leakage, transfer, used_pretraining
 from orchestrator.plan.run_spec import RunSpec
-from orchestrator.plan.selection import number_of_folds, resolve_selection, resolve_split
+from orchestrator.plan.selection import (
+    LEAVE_ONE_SCENE_OUT,
+    WITHOUT_VALIDATION,
+    number_of_folds,
+    resolve_selection,
+    resolve_split,
+)
 from orchestrator.plan.slots import cell_identity, resolve_train
 from orchestrator.plan.stage_templates import (
     feature_template,
@@ -36,13 +43,17 @@ def draft(
 ) -> PlannedCell:
     """The cell without its state and cost."""
     facts, cell = status.facts, expanded.cell
-    selection = resolve_selection(grid.search.selection, cell.label_budget)
     split = resolve_split(cell.split or grid.split, facts)
+    space = {name: d for name, d in strategy.space().items() if name not in cell.strategy.fixed}
+    selection = resolve_selection(grid.search.selection, cell.label_budget)
+    if selection == LEAVE_ONE_SCENE_OUT and (not space or split == "random"):
+        selection = "none"  # nothing is chosen, and no label is spent on it
     train = resolve_train(strategy, steps_of_epochs(expanded.train, facts, cell.label_budget, strategy))
-    if selection in ("none", "held_out_shots") and "checkpoint" in train:
+    if selection in WITHOUT_VALIDATION and "checkpoint" in train:
         # finals have no validation labels to choose a checkpoint by, and trials must be judged like finals
         train["checkpoint"] = "last"
-    space = {name: d for name, d in strategy.space().items() if name not in cell.strategy.fixed}
+    if selection == LEAVE_ONE_SCENE_OUT:
+        train.pop("early_stopping", None)  # finals cannot stop early, so trials do not
     # On a random split the labels of a search would be test labels of the finals: there, defaults are used as they are.
     is_searched = bool(space) and selection != "none" and split != "random"
     trials = grid.search.trials if is_searched else 0
@@ -110,6 +121,7 @@ def draft(
         receptive_field_px=strategy.receptive_field_px,
         selection=selection,
         split=split,
+        family=family_of(cell) if selection == LEAVE_ONE_SCENE_OUT and trials else "",
         pretraining=own_spec,
         pretraining_seeds=own.seeds if own else 1,
         sources=own.sources if own else (),

@@ -69,6 +69,7 @@ def cell_to_data(planned: PlannedCell) -> dict[str, Any]:
         "leakage": planned.leakage,
         "split": planned.split,
         "selection": planned.selection,
+        "chosen_on": [one.dataset for one in planned.choosers],
         "folds": list(planned.folds_used),
         "trials": planned.trials,
         "seeds": planned.seeds,

@@ -48,6 +48,9 @@ class DatasetFacts:
     domain: Literal["remote", "proximal"]
     sensor: str
     region: str = ""
+    scene: str = ""
+    """The place that the pixels show, where other data sets show it too (salinas_a is a corner of salinas): such data
+    sets never choose hyperparameters for each other. Empty = a place of its own. Part of no key."""
     labels: Literal["human", "derived", "generated", "none"] = "human"
     """derived = from a model (unmixing): never in aggregates or tests of significance. generated = the files were made
     by `data imitate`: cubes and labels alike are inventions. none = cubes to predict on, nothing to train or score."""
@@ -74,6 +77,11 @@ class DatasetFacts:
     @property
     def num_classes(self) -> int:
         return len(self.class_names)
+
+    @property
+    def place(self) -> str:
+        """What the pixels show: the same text for data sets that share pixels."""
+        return self.scene or self.name
 
 
 @dataclass(frozen=True, kw_only=True)

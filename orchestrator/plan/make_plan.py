@@ -16,6 +16,7 @@ from orchestrator.plan.draft import draft
 from orchestrator.plan.epochs import epochs_problem
 from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
+from orchestrator.plan.families import settled, with_choosers
 from orchestrator.plan.planned import Plan, PlannedCell
 from orchestrator.plan.provenance import used_weights
 from orchestrator.plan.resources import placed
@@ -56,9 +57,10 @@ def make_plan(
         expanded: `expand(grid, ...)` where the caller has it already.
 
     Raises:
-        ConfigError: an unknown strategy or field, a label budget or selection that is not allowed, or shares of GPUs
-            for groups of several workers.
+        ConfigError: an unknown strategy or field, a label budget or selection that is not allowed, no second scene to
+            choose hyperparameters on, or shares of GPUs for groups of several workers.
     """
+    grid = settled(grid)
     if expanded is None:
         expanded = expand(grid, pattern_names(dataset_status))
     strategies = {id(one.cell.strategy): one.cell.strategy for one in expanded}
@@ -68,6 +70,7 @@ def make_plan(
         for one in expanded
     ]
     _refuse_equal_cells(cells)
+    cells = with_choosers(cells, records)
     shared = shared_cells(cells, records)
     plan = Plan(name=grid.name, grid=grid, cells=tuple(cells), shared=shared, search=grid.search)
     return placed(plan, cpus=cpus, gpus=gpus, groups=groups)

@@ -20,6 +20,21 @@ CELL_STATES: tuple[CellState, ...] = ("done", "partial", "missing", "blocked", "
 
 
 @dataclass(frozen=True, kw_only=True)
+class Chooser:
+    """A cell on another scene, whose trials help to choose the hyperparameters of this one."""
+
+    dataset: str
+    place: str
+    """Data sets of one place share one vote."""
+    cell_id: str | None
+    """None while its data set is not prepared."""
+    folds: tuple[int, ...] = (0,)
+    """Folds that its trials are run on."""
+    blocked: str = ""
+    """Why it cannot be run; empty where it can."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlannedCell:
     """A cell with everything that execution and reports need to know about it."""
 
@@ -86,6 +101,10 @@ class PlannedCell:
     """Size of one extraction's features, an upper bound."""
     stages: tuple[RunSpec, ...] = ()
     """Of a stage: the stages it builds on."""
+    family: str = ""
+    """Where hyperparameters are chosen on other scenes: what its trials are drawn for, the same on every scene."""
+    choosers: tuple[Chooser, ...] = ()
+    """The cells whose trials choose its hyperparameters, instead of its own, in the order of the plan."""
 
     @property
     def why_blocked(self) -> str:

@@ -60,7 +60,8 @@ class RunSpec:
     fold: int
     label_budget: LabelBudget
     selection: str
-    """Where validation labels come from: validation_matched, validation_full, held_out_shots or none."""
+    """Where validation labels come from: validation_matched, validation_full, held_out_shots,
+    leave_one_scene_out or none."""
     stage: Stage
     seed: int
     """Fixes initialisation, batch order and augmentation, in separate streams."""

@@ -8,6 +8,10 @@ from orchestrator.plan.facts import DatasetFacts
 
 HELD_OUT_FROM_SHOTS = 5
 """Fewest shots of which one can be held out for validation."""
+LEAVE_ONE_SCENE_OUT = "leave_one_scene_out"
+"""Hyperparameters are chosen on the grid's other scenes (see `families`)."""
+WITHOUT_VALIDATION = ("none", "held_out_shots", LEAVE_ONE_SCENE_OUT)
+"""Selections whose final runs have no validation labels."""
 
 
 def resolve_selection(requested: str, budget: LabelBudget) -> str:
@@ -21,12 +25,12 @@ def resolve_selection(requested: str, budget: LabelBudget) -> str:
         if shots is None:
             return "validation_matched"
         return "held_out_shots" if shots >= HELD_OUT_FROM_SHOTS else "none"
-    if requested == "none":
-        return "none"
+    if requested in ("none", LEAVE_ONE_SCENE_OUT):
+        return requested
     if shots == 1:
         raise ConfigError(
             f"search.selection {requested!r} with the label budget {budget}: one label a class leaves none for "
-            "validation; allowed: none or auto; set search.selection=none"
+            "validation; allowed: none, auto or leave_one_scene_out; set search.selection=none"
         )
     if requested == "held_out_shots" and (shots is None or shots < HELD_OUT_FROM_SHOTS):
         raise ConfigError(

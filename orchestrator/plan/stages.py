@@ -143,5 +143,7 @@ def _as_cell(
         notes=(),
         optional=True,
         selection="none",
+        family="",
+        choosers=(),
         split=spec.split,
     )

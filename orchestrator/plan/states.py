@@ -23,7 +23,7 @@ class Tally:
     finals_done: int
     finals_failed: tuple[str, ...]
     hopeless_folds: tuple[int, ...]
-    """Folds of which every trial failed."""
+    """Folds of which every trial failed, where a cell's own trials choose its hyperparameters."""
 
     @property
     def done(self) -> int:
@@ -67,7 +67,7 @@ def tally(planned: PlannedCell, slots: Mapping[str, str]) -> Tally:
         search_failed=len(failed),
         finals_done=sum(slots.get(name) in FINAL_DONE for name in finals),
         finals_failed=tuple(name for name in finals if slots.get(name) == "failed"),
-        hopeless_folds=tuple(hopeless),
+        hopeless_folds=() if planned.family else tuple(hopeless),
     )
 
 

@@ -192,8 +192,9 @@ def test_plan_as_json_has_every_documented_key(run: Run) -> None:
     assert cell["seeds"] == 3
     assert {
         "cell_id", "strategy", "strategy_name", "regime", "init", "control_of", "dataset", "label_budget", "state",
-        "reason", "remedy", "optional", "transfer", "leakage", "split", "selection", "folds", "trials", "seeds",
-        "tuned", "runs", "runs_done", "runs_failed", "device_s", "device_left_s", "measured", "disk_gib", "notes",
+        "reason", "remedy", "optional", "transfer", "leakage", "split", "selection", "chosen_on", "folds", "trials",
+        "seeds", "tuned", "runs", "runs_done", "runs_failed", "device_s", "device_left_s", "measured", "disk_gib",
+        "notes",
     } == set(cell)  # fmt: skip
 
 
