@@ -76,6 +76,24 @@ def test_a_rank_that_hangs_because_a_peers_machine_is_gone_is_not_blamed_either(
     assert asyncio.run(cause()) == "node_lost"
 
 
+def test_steps_that_no_checkpoint_holds_when_a_group_dies_are_told_as_lost() -> None:
+    async def ends() -> list[dict[str, Any]]:
+        hub = await _with_a_run("first")
+        await hub.report("group", 0, "first", {"kind": "progress", "step": 100, "points": []})
+        await hub.report("group", 0, "first", {"kind": "tick", "step": 130, "saved_step": 100})
+        await hub.enter("group", PLACES)
+        await hub.event("first")
+        lost = await hub.event("first")
+        await hub.lease("second", {})
+        await hub.report("group", 1, "second", {"kind": "tick", "step": 40, "saved_step": 0})
+        await hub.finished("group", 1, "second", {**REACHED})
+        return [lost, await hub.event("second")]
+
+    lost, reached = asyncio.run(ends())
+    assert (lost["kind"], lost["lost_steps"]) == ("lost", 30)
+    assert "lost_steps" not in reached
+
+
 def test_a_run_on_a_machine_that_is_about_to_go_is_told_once_to_save_and_goes_on() -> None:
     async def answers() -> list[str]:
         hub = await _with_a_run()
@@ -98,6 +116,55 @@ def test_a_group_that_took_another_run_meanwhile_is_not_given_up() -> None:
         assert await hub.next_job("group", 0, 2) == STALE
 
     asyncio.run(too_late())
+
+
+def test_a_run_is_handed_to_a_group_of_its_own_shape_alone() -> None:
+    async def two_shapes() -> None:
+        hub = Hub()
+        await hub.enter("small", PLACES, "1x1c0g")
+        waits = asyncio.ensure_future(hub.lease("run", {"shape": "2x1c0g"}))
+        await asyncio.sleep(0.05)
+        assert not waits.done()
+        assert (await hub.standing())["waiting"] == {"2x1c0g": 1}
+        await hub.enter("big", PLACES, "2x1c0g")
+        assert await waits == "big"
+        standing = await hub.standing()
+        assert standing["waiting"] == {}
+        assert standing["idle_s"]["small"] >= 0
+        assert standing["idle_s"]["big"] is None
+
+    asyncio.run(two_shapes())
+
+
+def test_a_group_that_is_sent_home_ends_its_run_and_gets_no_other() -> None:
+    async def leaves() -> None:
+        hub = await _with_a_run()
+        await hub.send_home("group")
+        assert (await hub.next_job("group", 0, 0))["lease_id"] == "run"  # type: ignore[index]
+        waits = asyncio.ensure_future(hub.lease("next", {}))
+        await hub.finished("group", 0, "run", REACHED)
+        assert await hub.next_job("group", 0, 1) is None
+        await hub.enter("other", PLACES)
+        assert await waits == "other"
+        await hub.send_home("late")  # one that has not come yet leaves as soon as it comes
+        assert await hub.next_job("late", await hub.enter("late", PLACES), 0) is None
+        assert "group" not in (await hub.condition())["groups"]
+
+    asyncio.run(leaves())
+
+
+def test_an_idle_group_that_is_sent_home_is_not_leased_any_more() -> None:
+    async def leaves() -> None:
+        hub = Hub()
+        await hub.enter("group", PLACES)
+        await hub.send_home("group")
+        waits = asyncio.ensure_future(hub.lease("run", {}))
+        await asyncio.sleep(0.05)
+        assert not waits.done()
+        await hub.enter("other", PLACES)
+        assert await waits == "other"
+
+    asyncio.run(leaves())
 
 
 def test_the_error_of_a_start_is_forgotten_once_the_group_has_started() -> None:

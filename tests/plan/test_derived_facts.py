@@ -10,8 +10,9 @@ from orchestrator.config import BlockConfig, ExecutionConfig, GridConfig, Search
 from orchestrator.plan.facts import DatasetFacts, DatasetStatus
 from orchestrator.plan.planned import Plan
 from orchestrator.plan.provenance import leakage, transfer, used_pretraining
-from orchestrator.plan.resources import feasibility, groups_of
-from orchestrator.plan.usage import simulate
+from orchestrator.plan.placement import Room
+from orchestrator.plan.shapes import GroupShape
+from orchestrator.plan.usage import Phase, Study, simulate
 from strategies._base import Pretraining
 from strategies.registry import make_strategy
 
@@ -61,24 +62,47 @@ def test_a_control_of_a_pretrained_strategy_is_in_domain() -> None:
 # --- expected use --------------------------------------------------------------------------------------------------
 
 
+def study(*phases: tuple[int, float], workers: int = 1) -> Study:
+    return Study([Phase(*phase) for phase in phases], GroupShape(workers))
+
+
 def test_one_group_is_always_used() -> None:
-    assert simulate([[(4, 1.0), (2, 1.0), (1, 3.0)]], 1) == (9.0, 1.0)
+    assert simulate([study((4, 1.0), (2, 1.0), (1, 3.0))], Room(1)) == (9.0, 1.0)
 
 
 def test_a_barrier_leaves_groups_idle_where_there_is_nothing_else_to_do() -> None:
-    makespan, use = simulate([[(2, 1.0), (1, 2.0)]], 2)
+    makespan, use = simulate([study((2, 1.0), (1, 2.0))], Room(2))
     assert makespan == 3.0
     assert use == pytest.approx(4 / 6)
 
 
 def test_other_studies_fill_the_machine_meanwhile() -> None:
-    study = [(4, 1.0), (2, 1.0), (2, 2.0)]
-    assert simulate([study] * 12, 2)[1] > 0.95
-    assert simulate([study], 8)[1] < 0.4
+    one = study((4, 1.0), (2, 1.0), (2, 2.0))
+    assert simulate([one] * 12, Room(2))[1] > 0.95
+    assert simulate([one], Room(8))[1] < 0.4
 
 
 def test_nothing_to_do_takes_no_time() -> None:
-    assert simulate([], 2) == (0.0, 1.0)
+    assert simulate([], Room(2)) == (0.0, 1.0)
+
+
+def test_groups_of_two_sizes_share_the_cpus() -> None:
+    assert simulate([study((3, 10.0)), study((2, 10.0), workers=2)], Room(4)) == (20.0, 7 * 10 / (4 * 20))
+    assert simulate([study((2, 10.0)), study((1, 10.0), workers=2)], Room(2))[0] == 20.0
+
+
+def test_a_large_group_is_not_kept_waiting_for_ever_by_small_ones() -> None:
+    small = [study(*[(1, 50.0)] * 40) for _ in range(2)]
+    shifted = study((1, 25.0), *[(1, 50.0)] * 40)  # both CPUs are never free at once
+    large = study((1, 1000.0), workers=2)
+    makespan, _ = simulate([small[0], shifted, large], Room(2))
+    assert makespan < 40 * 50 + 25 + 1000 + 100
+
+
+def test_a_study_waits_for_the_stages_that_it_builds_on() -> None:
+    stage = Study([Phase(1, 50.0)], name="pretraining")
+    cell = Study([Phase(2, 5.0, frozenset({"pretraining"}))])
+    assert simulate([cell, stage], Room(2))[0] == 55.0
 
 
 def test_the_plan_tells_expected_use_and_time_from_what_is_left(
@@ -97,30 +121,33 @@ def test_the_plan_tells_expected_use_and_time_from_what_is_left(
 # --- feasibility ---------------------------------------------------------------------------------------------------
 
 
-def test_groups_fill_the_machine_unless_the_grid_says_otherwise(grid: Callable[..., GridConfig]) -> None:
-    assert groups_of(grid(train=TrainConfig(world_size=2)), 8) == 4
-    assert groups_of(grid(execution=ExecutionConfig(groups=3)), 8) == 3
-    assert groups_of(grid(), None) is None
+def test_groups_fill_the_machine_unless_the_grid_says_otherwise(
+    plan_of: Callable[..., Plan], grid: Callable[..., GridConfig]
+) -> None:
+    assert plan_of(grid(train=TrainConfig(world_size=2)), cpus=8).groups == 4
+    assert plan_of(grid(execution=ExecutionConfig(groups=3)), cpus=8).groups == 3
+    assert plan_of(grid()).groups is None
 
 
-def test_too_few_cpus_for_a_worker_group_are_told_with_what_to_do(grid: Callable[..., GridConfig]) -> None:
-    fits, text = feasibility(grid(train=TrainConfig(world_size=4)), 2)
-    assert not fits
-    assert "needs 4 CPUs" in text
-    assert "there are 2" in text
-    assert "train.world_size" in text
+def test_too_few_cpus_for_a_worker_group_are_told_with_what_to_do(
+    plan_of: Callable[..., Plan], grid: Callable[..., GridConfig]
+) -> None:
+    plan = plan_of(grid(train=TrainConfig(world_size=4)), cpus=2)
+    assert not plan.is_feasible
+    for words in ("needs 4 CPUs", "there are 2", "train.world_size"):
+        assert words in plan.feasibility
 
 
-def test_too_many_groups_are_told_too(grid: Callable[..., GridConfig]) -> None:
-    assert "3 worker groups need 3 CPUs" in feasibility(grid(execution=ExecutionConfig(groups=3)), 2)[1]
+def test_too_many_groups_are_told_too(plan_of: Callable[..., Plan], grid: Callable[..., GridConfig]) -> None:
+    assert "3 worker groups need 3 CPUs" in plan_of(grid(execution=ExecutionConfig(groups=3)), cpus=2).feasibility
 
 
-def test_the_largest_block_decides(grid: Callable[..., GridConfig]) -> None:
+def test_the_largest_block_must_fit(plan_of: Callable[..., Plan], grid: Callable[..., GridConfig]) -> None:
     block = BlockConfig(["in_domain/unet"], ["meadow"], [0.2], train={"world_size": 8})
-    assert not feasibility(grid(blocks=[block]), 4)[0]
+    assert not plan_of(grid(blocks=[block]), cpus=4).is_feasible
 
 
-def test_an_unknown_cluster_is_not_judged(grid: Callable[..., GridConfig]) -> None:
-    fits, text = feasibility(grid(train=TrainConfig(world_size=4)), None)
-    assert fits
-    assert "not known" in text
+def test_an_unknown_cluster_is_not_judged(plan_of: Callable[..., Plan], grid: Callable[..., GridConfig]) -> None:
+    plan = plan_of(grid(train=TrainConfig(world_size=4)))
+    assert plan.is_feasible
+    assert "not known" in plan.feasibility
