@@ -17,6 +17,7 @@ from orchestrator.cli.same_command import same_sweep
 from orchestrator.errors import FeasibilityError
 from orchestrator.plan.display import shared_lines
 from orchestrator.plan.export import plan_to_data
+from orchestrator.plan.families import DRAWS_NOTE
 from orchestrator.plan.planned import CELL_STATES, Plan, PlannedCell
 from orchestrator.plan.provenance import SYNTHETIC_NOTE
 
@@ -122,6 +123,7 @@ def _print_notes(cells: Sequence[PlannedCell], out: Console) -> None:
         # a note on the data set alone is told once, not for every strategy
         subject = name if note.startswith(("normalisation", "one worker")) else dataset
         subject = "init=synthetic" if note == SYNTHETIC_NOTE else subject
+        subject = "search" if note == DRAWS_NOTE else subject
         if (subject, note) not in shown:
             shown.add((subject, note))
             out.print(f"  note: {escape(subject)}: {escape(note)}")
