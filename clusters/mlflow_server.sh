@@ -99,8 +99,9 @@ nohup setsid mlflow server --host 127.0.0.1 --port "$port" --workers "${HSFM_MLF
     --allowed-hosts "$hosts" --backend-store-uri "$uri/mlflow?host=$sockets" --serve-artifacts \
     --artifacts-destination "$folder/artifacts" >>"$folder/mlflow.log" 2>&1 </dev/null &
 echo $! >"$folder/mlflow.pid"
-for _ in $(seq 120); do
+for _ in $(seq 300); do
     answers && { echo "MLflow answers on 127.0.0.1:$port; user admin, password in $folder/password"; exit 0; }
+    kill -0 $! 2>/dev/null || break
     sleep 1
 done
 fail "MLflow did not start; see $folder/mlflow.log"

@@ -181,6 +181,7 @@ def _footer(found: SweepStatus, detail: Detail) -> Iterator[str]:
     line += f"final {_done(totals['final_done'], totals['final_runs'])})"
     for name, words in (("runs_failed", "failed"), ("running", "running now"), ("repeated", "needed another attempt")):
         line += f", {totals[name]} {words}" if totals[name] else ""
+    line += f" ({count_of(totals['lost_steps'], 'step')} trained twice)" if totals["lost_steps"] else ""
     yield line
     if beyond.cells:
         yield (

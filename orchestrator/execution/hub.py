@@ -95,7 +95,8 @@ class Hub:
         if self._groups[group_id].generation != generation or lease is None or lease.is_over:
             self._refused += 1
             return "this attempt is over"
-        self._last_progress = lease.heard_at = time.time()
+        lease.hear(event)
+        self._last_progress = lease.heard_at
         if event["kind"] != "tick":  # a tick only asks whether to go on
             lease.events.put_nowait(event)
         if lease.is_cancelled or not (lease.wants_checkpoint and event.get("can_save")):
@@ -267,4 +268,4 @@ class Hub:
         group = self._groups.get(lease.group_id)
         if event.get("cause", event["kind"]) in ("lost", "stalled") and group and group.is_on(self._taken_nodes()):
             event = {**event, "cause": NODE_LOST}  # the run went with its machine, or hangs because a peer did
-        lease.events.put_nowait(event)
+        lease.events.put_nowait(lease.with_lost_steps(event))

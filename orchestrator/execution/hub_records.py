@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,22 @@ class Lease:
     spent_s: float = 0.0
     started: float = field(default_factory=time.time)
     heard_at: float = field(default_factory=time.time)
+    step: int = 0
+    """Optimiser step of its last word."""
+    saved_step: int = 0
+    """Step of its newest checkpoint at that time."""
+
+    def hear(self, event: Mapping[str, Any]) -> None:
+        """A word of its worker: it is alive, and may say how far it is. An evaluation is told after its checkpoint."""
+        self.heard_at = time.time()
+        if "step" in event:
+            self.step = int(event["step"])
+            self.saved_step = int(event.get("saved_step", self.step))
+
+    def with_lost_steps(self, event: dict[str, Any]) -> dict[str, Any]:
+        """A bad end, with the steps that no checkpoint holds: another attempt trains them again."""
+        is_bad = event["kind"] in ("lost", "failed")
+        return {**event, "lost_steps": max(0, self.step - self.saved_step)} if is_bad else event
 
     def to_data(self, now: float) -> dict[str, Any]:
         """What the watchdog looks at."""

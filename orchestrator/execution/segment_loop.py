@@ -45,6 +45,7 @@ class SegmentLoop(ABC):
         self.train = dict(spec.train)
         self.progress = Progress()
         self._saved_at = time.monotonic()
+        self._saved_step = 0
 
     # ---- what a subclass says
 
@@ -106,9 +107,10 @@ class SegmentLoop(ABC):
             self.progress.history.append(point)
             self._save()
             return self._tell([point])
+        tick = {"kind": "tick", "can_save": True, "step": self.progress.step, "saved_step": self._saved_step}
         reason, is_due = self.seat.first(
             lambda: (
-                self.seat.tell({"kind": "tick", "can_save": True}),
+                self.seat.tell(tick),
                 time.monotonic() - self._saved_at > CHECKPOINT_INTERVAL_S,
             )
         )
@@ -192,6 +194,7 @@ class SegmentLoop(ABC):
                 **vars(self.progress),
             }
             checkpoints.save(self.job["storage"], self.spec.key, int(self.job["attempt"]), state)
+        self._saved_step = self.progress.step
         self.seat.barrier()
 
     def _resume(self) -> bool:
@@ -211,4 +214,5 @@ class SegmentLoop(ABC):
         self.optimisation.load_state_dict(state)
         self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress) if f.name in state})
         self.progress.loss_sum = state["loss_sums"][self.seat.rank]
+        self._saved_step = self.progress.step
         return int(state["attempt"]) != int(self.job["attempt"])

@@ -33,6 +33,9 @@ class SlotRecord:
     """Attempts that were lost or failed, those that went with their machine not counted."""
     lost_nodes: int = 0
     """Attempts that went with their machine: taken back, cut off or broken."""
+    lost_steps: int = 0
+    """Optimiser steps that no checkpoint held when an attempt went: they are trained twice. To within ten steps each
+    time; those of a driver that was killed are not known."""
     error: str = ""
     """Why it failed, in a line; the log has the rest."""
     cause: str = ""

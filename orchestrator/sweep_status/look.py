@@ -79,7 +79,7 @@ def sweep_status(
         worker_groups=groups,
         ledger=ledger_status(sight, location),
         disk=disk_status(view.folder, storage_of(grid, view.folder)),
-        totals=_totals(cells, sights),
+        totals=_totals(cells, sights) | {"lost_steps": _lost_steps((*stages, *sights))},
         left=_time_left(left, _groups_at_work(view, sight, sights, groups), now, is_driven=sight.is_at_work),
         cells=tuple(cells[index] for index in shown),
         stages=shared,
@@ -135,6 +135,11 @@ def _totals(cells: Sequence[CellStatus], sights: Iterable[CellSight]) -> dict[st
         "repeated": sum(slot.attempt > 1 for one in sights for slot in one.slots.values()),
         "seconds": round(sum(one.seconds for one in cells), 3),
     }
+
+
+def _lost_steps(sights: Iterable[CellSight]) -> int:
+    """Steps that are trained twice, shared stages included; slots that one training fills count once."""
+    return sum({slot.key: slot.lost_steps for one in sights for slot in one.slots.values()}.values())
 
 
 def _groups_at_work(view: SweepView, sight: DriverSight, sights: Iterable[CellSight], known: int | None) -> int | None:

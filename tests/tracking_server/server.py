@@ -99,7 +99,7 @@ class TrackingServer:
     def _script(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = ["bash", str(SCRIPT), str(self._server), *words]
         return subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
+            command, env=self._environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=400
         )
 
     def _ask(self, path: str, body: dict[str, Any]) -> None:
