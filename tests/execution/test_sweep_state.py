@@ -160,8 +160,9 @@ def test_machines_that_go_away_use_up_no_attempts_and_are_counted_apart() -> Non
     for number, cause in enumerate(["node_lost"] * 5 + ["lost"]):
         assert segment.lease_id not in leases
         leases.add(segment.lease_id)
-        state.on_end(segment.lease_id, {"kind": "lost", "cause": cause, "reason": "went away"})
+        state.on_end(segment.lease_id, {"kind": "lost", "cause": cause, "reason": "went away", "lost_steps": 7})
         record = journal.records[segment.cell_id][segment.slot]
+        assert record.lost_steps == 7 * (number + 1)
         assert (record.state, record.lost_nodes) == ("running", min(number + 1, 5))
         segment = state.next_segment(limit=1)
         assert segment is not None
