@@ -16,6 +16,7 @@ from orchestrator.execution.machine import whole_cpus, whole_gpus
 from orchestrator.ledger.records import CellRecord
 from orchestrator.ledger.store import open_ledger
 from orchestrator.plan.choices import instantiate
+from orchestrator.plan.cost import pretraining_name
 from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
 from orchestrator.plan.make_plan import make_plan
@@ -114,9 +115,17 @@ def measured_step_s(records: Iterable[CellRecord]) -> dict[str, float]:
     for record in records:
         for slot in record.slots.values():
             if slot.state in ("finished", "stopped") and slot.reached_step > 0 and slot.seconds > 0:
-                for name in (record.cell_id, record.tags.get("hsfm.strategy_name", "")):
+                for name in (record.cell_id, _measured_of(slot.slot, record.tags.get("hsfm.strategy_name", ""))):
                     by_name.setdefault(name, []).append(slot.seconds / slot.reached_step)
     return {name: median(values) for name, values in by_name.items() if name}
+
+
+def _measured_of(slot: str, strategy: str) -> str:
+    """What a run's seconds speak for beside its own cell; "" = nothing (an extraction is one long step)."""
+    stage = slot.split("/", 1)[0]
+    if not strategy or stage == "features":
+        return ""
+    return pretraining_name(strategy) if stage == "pretrain" else strategy
 
 
 def _dataset_statuses(grid: GridConfig, locations: DataLocations) -> dict[str, DatasetStatus]:

@@ -71,6 +71,8 @@ class Strategy:
 
     For an estimator: of one fit.
     """
+    reference_pretraining_step_s: ClassVar[float] = 0.0
+    """The same of one step of its own pretraining at as many windows; 0 = as `reference_step_s`."""
 
     def __post_init__(self) -> None:
         """Check the values of the fields.

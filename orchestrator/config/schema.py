@@ -91,10 +91,10 @@ class ExecutionConfig:
     cpus_per_worker: int = 1
     """CPUs, and so threads, of each DDP worker."""
     gpus_per_worker: float = -1
-    """GPUs of each DDP worker that trains a network; -1 = one where the cluster has any, else none. A share (0.5) is for
-    groups of one worker. scikit-learn strategies hold none."""
+    """GPUs of each DDP worker that trains a network; -1 = one where the cluster has any, else none. A share (0.5) is
+    for groups of one worker. scikit-learn strategies hold none."""
     features_on: str = "cpu"
-    """Where features of frozen backbones are extracted on a cluster with GPUs: cpu (these groups hold no GPU) or gpu."""
+    """Where features of frozen backbones are extracted on a cluster with GPUs: cpu (such a group holds none) or gpu."""
     prefetch: int = 1
     """Trial drivers started ahead of a free group, for each size of worker groups."""
     max_attempts: int = 3

@@ -8,6 +8,7 @@ from orchestrator.config import SearchConfig, TrainConfig
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.slots import rung_steps, survivors
 from orchestrator.plan.states import Tally
+from strategies._base import OwnPretraining, Strategy
 
 MODEL_GIB = 0.02
 """Assumed size of a network's weights (5 million fp32 parameters): a strategy does not state it before it is built."""
@@ -52,6 +53,20 @@ def step_seconds(planned: PlannedCell, reference_step_s: float, measured_s: Mapp
         if name is not None and name in measured_s:
             return measured_s[name] * workers, True
     return reference_step_s * workers * _relative_batch(planned), False
+
+
+def pretraining_name(strategy: str) -> str:
+    """What the measured seconds of a step of a strategy's own pretraining go by."""
+    return f"pretrain {strategy}"
+
+
+def pretraining_step_seconds(strategy: Strategy, own: OwnPretraining) -> float:
+    """Device seconds of one step of a strategy's own pretraining, by its reference value.
+
+    References are stated for the default batch, whatever batch the grid's trainings have.
+    """
+    reference_s = strategy.reference_pretraining_step_s or strategy.reference_step_s
+    return reference_s * own.batch_size / TrainConfig().pixel_batch_size
 
 
 def _relative_batch(planned: PlannedCell) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.config import GridConfig
+from orchestrator.plan import cost
 from orchestrator.plan.compatibility import override_notes
 from orchestrator.plan.epochs import steps_of_epochs
 from orchestrator.plan.expand import ExpandedCell
@@ -125,7 +126,7 @@ def draft(
         pretraining=own_spec,
         pretraining_seeds=own.seeds if own else 1,
         sources=own.sources if own else (),
-        pretraining_step_s=strategy.reference_step_s * (own.batch_size / grid.train.pixel_batch_size if own else 1),
+        pretraining_step_s=cost.pretraining_step_seconds(strategy, own) if own else 0.0,
         features=features,
         features_s=strategy.reference_step_s * facts.num_images,
         features_gib=features_gib(strategy, facts) if features else 0.0,

@@ -128,6 +128,7 @@ def _plan_cell(
         stage=_stage_problem(strategy, own, sources, planned) if own else ("", ""),
     )
     step_s, is_measured = cost.step_seconds(planned, strategy.reference_step_s, measured_s)
+    pretraining_s = measured_s.get(cost.pretraining_name(cell.strategy.name), planned.pretraining_step_s)
     device_s, left_s = cost.device_seconds(planned, grid.search, step_s, counted)
     return replace(
         planned,
@@ -137,6 +138,7 @@ def _plan_cell(
         runs_total=counted.total,
         runs_done=counted.done,
         runs_failed=counted.failed,
+        pretraining_step_s=pretraining_s,
         device_s=device_s,
         device_left_s=0.0 if verdict.state in ("done", "blocked") else left_s,
         is_measured=is_measured,

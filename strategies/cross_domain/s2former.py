@@ -112,6 +112,7 @@ class S2Former(WindowTransfer):
     )
     contract_fields: ClassVar[Mapping[str, Any]] = {**WindowTransfer.contract_fields, "decoder_width": 16}
     reference_step_s: ClassVar[float] = 1.3
+    reference_pretraining_step_s: ClassVar[float] = 0.45
 
     def __post_init__(self) -> None:
         super().__post_init__()
