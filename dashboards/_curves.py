@@ -12,6 +12,8 @@ from dashboards._marks import Look, Row, dash_style, line, marker, plot, text
 WIDTH, HEIGHT = 560, 340
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 14, 58
 DODGE_PX = 6.0
+CROWDED = 6
+"""With more strategies than this in one figure, single seeds stand back behind the means."""
 
 Scale = Callable[[float], float]
 
@@ -51,7 +53,8 @@ def label_efficiency(
             (row for row in rows if row["strategy"] == strategy), key=lambda row: scale_x[row["label_budget"]]
         )
         parts += _lines(members, look, scale_x, y, offset)
-        parts += [_point(row, look, scale_x[row["label_budget"]] + offset, y) for row in members]
+        is_crowded = len(strategies) > CROWDED
+        parts += [_point(row, look, scale_x[row["label_budget"]] + offset, y, is_crowded=is_crowded) for row in members]
     return plot(WIDTH, HEIGHT, f"{metric_title} against labels on {rows[0]['dataset']}", parts)
 
 
@@ -136,7 +139,7 @@ def _lines(members: Sequence[Row], look: Look, x: Mapping[str, float], y: Scale,
     return parts
 
 
-def _point(row: Row, look: Look, x: float, y: Scale) -> str:
+def _point(row: Row, look: Look, x: float, y: Scale, *, is_crowded: bool) -> str:
     parts, words = [], ""
     if row["spread"] is not None:
         low, high = bar_ends(row)
@@ -145,8 +148,9 @@ def _point(row: Row, look: Look, x: float, y: Scale) -> str:
         if row["interval"]:
             words += f", 95% interval {100 * low:.1f} to {100 * high:.1f}"
     seeds = row["values"].values()
-    parts += [f'<circle cx="{x:.1f}" cy="{y(value):.1f}" r="2.6" fill="{look.colour}"/>' for value in seeds]
-    parts.append(marker(x, y(row["mean"]), look))
+    dot = f'r="1.5" fill="{look.colour}" opacity="0.4"' if is_crowded else f'r="2.6" fill="{look.colour}"'
+    parts += [f'<circle cx="{x:.1f}" cy="{y(value):.1f}" {dot}/>' for value in seeds]
+    parts.append(marker(x, y(row["mean"]), look, size=3.6 if is_crowded else 5.0))
     title = f"{row['strategy']}, {row['label_budget']}: {100 * row['mean']:.1f}{words}, {len(row['values'])} seeds"
     return f"<g><title>{escape(title)}</title>{''.join(parts)}</g>"
 

@@ -28,8 +28,9 @@ def few_shot_section(data: Mapping[str, Any], rows: Sequence[Row], found: Mappin
     parts = []
     for dataset, split in test_sets(data["efficiency"]):
         members = [entry for entry in data["efficiency"] if (entry["dataset"], entry["split"]) == (dataset, split)]
-        parts.append(f"<h3>{escape(dataset)} {split_badge(split)}</h3>{_efficiency(members, title)}")
+        parts.append(f"<div><h3>{escape(dataset)} {split_badge(split)}</h3>{_efficiency(members, title)}</div>")
     if parts:
+        parts = [f'<div class="figures">{"".join(parts)}</div>']
         caption = (
             "How high a strategy scores over all numbers of labels, and how few labels a class it needs; 95% bootstrap "
             "intervals over seeds."
@@ -39,8 +40,9 @@ def few_shot_section(data: Mapping[str, Any], rows: Sequence[Row], found: Mappin
         caption = (
             "Published scores with the flags of their protocol. They are in no table of ours, no mean and no choice. "
             "They were made on test pixels drawn at random beside training pixels, unless it says otherwise: our "
-            "block split is another, harder test set. Bars: standard deviation over draws; ours: 95% interval "
-            "over seeds where there is one."
+            "block split is another, harder test set. Copied: by the source, from the method's own paper. "
+            "Transductive: labels were spread over test pixels. Bars: standard deviation over draws; ours: 95% "
+            "interval over seeds where there is one."
         )
         parts.append(f'<h2 class="next">Published few-shot scores</h2><p class="caption">{caption}</p>')
         parts += [_panel(panel, rows, found, title) for panel in data["published"]]
@@ -49,7 +51,7 @@ def few_shot_section(data: Mapping[str, Any], rows: Sequence[Row], found: Mappin
 
 def _efficiency(members: Sequence[Mapping[str, Any]], title: str) -> str:
     target = members[0]["target"]
-    reach = f"labels a class to reach {100 * target['score']:.1f}" if target else "labels a class to reach a score"
+    reach = f"labels a class to {100 * target['score']:.1f}" if target else "labels a class to a score"
     columns = (("strategy", ""), (f"area, {title} x100", "n"), ("95% interval", "n"), (reach, "n"))
     head = "".join(f'<th scope="col"{_class(kind)}>{escape(name)}</th>' for name, kind in columns)
     best = max((entry["area"] or 0.0 for entry in members), default=0.0)
@@ -97,7 +99,7 @@ def _panel(panel: Mapping[str, Any], rows: Sequence[Row], found: Mapping[str, Lo
     heading = f"{escape(panel['dataset_title'])}, {shots} label{'s' if shots > 1 else ''} a class"
     badge = "" if panel["same_test_pixels"] else ' <span class="badge">other test set</span>'
     label = f"{title} of our cells and published {title} on {panel['dataset_title']}"
-    sources = dict.fromkeys(f"{entry['title']} ({entry['paper']})" for entry in panel["lines"])
+    sources = dict.fromkeys(entry["source"] for entry in panel["lines"])
     source = escape(f"From {'; '.join(sources)}.")
     figure = _figure(groups, label, title)
     return f'<figure><h3>{heading}{badge}</h3>{figure}</figure><p class="caption below">{source}</p>'
@@ -118,14 +120,16 @@ def _published_line(entry: Mapping[str, Any]) -> _Line:
     spread = entry["spread"] or 0.0
     words = f"{100 * entry['value']:.1f}" + (f" ±{100 * spread:.1f}" if spread else "")
     flags = [flag for flag in entry["flags"] if not flag.endswith(" pixels")]
-    pretrained = "" if entry["pretrained_on"] == "none" else f", {entry['pretrained_on']}"
-    ends = entry["value"] - spread, entry["value"] + spread
+    pretrained = "" if entry["pretrained_on"] == "none" else f", from {entry['pretrained_on']}"
+    # a spread can reach beyond what a score can be
+    ends = max(entry["value"] - spread, 0.0), min(entry["value"] + spread, 1.0)
     return f"{entry['method']}{pretrained}", entry["value"], ends, _PUBLISHED, " · ".join((words, *flags))
 
 
 def _figure(groups: Sequence[tuple[str, Sequence[_Line]]], label: str, title: str) -> str:
     values = [100 * end for _, members in groups for one in members for end in (one[1], *one[2])]
     low, high, step = nice_range(min(values), max(values))
+    high = min(high, 100.0) if max(values) <= 100 else high
     bottom = LINE_PX * sum(len(members) + 1.4 for _, members in groups)
     left, right = LEFT, WIDTH - RIGHT
 

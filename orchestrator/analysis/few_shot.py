@@ -75,8 +75,7 @@ def _line(row: FewShotRow, metric: str) -> dict[str, Any]:
         "flags": list(row.flags),
         "warnings": list(row.warnings),
         "copied": row.copied,
-        "title": row.title,
-        "paper": row.paper,
+        "source": row.title if row.paper in row.title else f"{row.title} ({row.paper})",
     }
 
 

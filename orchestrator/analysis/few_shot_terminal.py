@@ -26,7 +26,7 @@ def few_shot_parts(data: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _efficiency(members, title)
         yield Text(members[0]["target_words"], style="dim")
     for panel in data["published"]:
-        yield _published(panel, title)
+        yield from _published(panel, title)
 
 
 def _efficiency(members: Sequence[Mapping[str, Any]], title: str) -> Table:
@@ -46,12 +46,15 @@ def _efficiency(members: Sequence[Mapping[str, Any]], title: str) -> Table:
     return shown
 
 
-def _published(panel: Mapping[str, Any], title: str) -> Table:
+def _published(panel: Mapping[str, Any], title: str) -> Iterator[RenderableType]:
     shots = panel["labels_per_class"]
-    shown = _table(
+    # a heading of its own: as the title of so narrow a table it would be broken over several lines
+    yield Text(
         f"published {title} x100 on {panel['dataset_title']}, {shots} label{'s' if shots > 1 else ''} a class: "
-        f"{panel['beside']}"
+        f"{panel['beside']}",
+        style="italic",
     )
+    shown = _table("")
     shown.add_column("method", overflow="fold")
     shown.add_column(title, justify="right", no_wrap=True)
     shown.add_column("pretrained on", overflow="fold")
@@ -59,10 +62,10 @@ def _published(panel: Mapping[str, Any], title: str) -> Table:
     for line in panel["lines"]:
         told = ", ".join(line["flags"])
         shown.add_row(line["method"], number(line["value"], line["spread"]), line["pretrained_on"], told)
-    for source in dict.fromkeys(f"{line['title']} ({line['paper']})" for line in panel["lines"]):
-        shown.caption = f"{shown.caption}; {source}" if shown.caption else f"in none of our tables; from {source}"
-    return shown
+    yield shown
+    sources = "; ".join(dict.fromkeys(line["source"] for line in panel["lines"]))
+    yield Text(f"published scores are in none of our tables, means and choices; from {sources}", style="dim")
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")
+    return Table(title=title or None, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), header_style="bold")

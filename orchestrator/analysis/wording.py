@@ -139,7 +139,8 @@ def label_words(strategy_name: str, label: str) -> tuple[str, str]:
     # a value may hold commas, as rgb_bands=14,7,0 does
     fixed = [part for part in re.split(r",(?=\w+=)", label.partition("[")[2].rstrip("]")) if part]
     words = [family] if family else []
-    for part in sorted(fixed, key=lambda part: not part.startswith("regime=")):
+    # what tells a model from its control comes first: long names are cut
+    for part in sorted(fixed, key=lambda part: (not part.startswith("regime="), not part.startswith("init="))):
         if part.startswith("regime="):
             words.append(part.removeprefix("regime="))
         else:

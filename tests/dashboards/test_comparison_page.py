@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -11,10 +12,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from made_results import EFFNET, made_cell, made_expected, made_run, made_sweep
+from made_results import EFFNET, made_cell, made_expected, made_few_shot, made_run, made_stage, made_sweep
 
 from dashboards.comparison import DashboardError, render
 from orchestrator.analysis.results import results_table, write_parquet
+from orchestrator.analysis.shared_stages import shared_stages
 from orchestrator.analysis.summary import compare, comparison_data
 from orchestrator.ledger.records import RunRow
 
@@ -26,11 +28,17 @@ def _page(
 
 
 def _file(
-    folder: Path, runs: list[RunRow], *, extra: list[Any] | None = None, sweep: dict[str, Any] | None = None
+    folder: Path,
+    runs: list[RunRow],
+    *,
+    extra: list[Any] | None = None,
+    sweep: dict[str, Any] | None = None,
+    metric: str = "miou",
 ) -> Path:
     table = results_table(runs)
-    rows = compare(table) + (compare(table, expected=extra) if extra else [])
-    results = write_parquet(table, folder / "results.parquet", comparison=comparison_data(rows), sweep=sweep)
+    rows = compare(table, metric=metric) + (compare(table, metric=metric, expected=extra) if extra else [])
+    comparison = comparison_data(rows, shared_stages(table))
+    results = write_parquet(table, folder / "results.parquet", comparison=comparison, sweep=sweep)
     return render(results, folder / "out" / "comparison.html")
 
 
@@ -136,6 +144,50 @@ def test_what_makes_numbers_doubtful_is_flagged(tmp_path: Path) -> None:
     for flag in ("random", "possible", "derived"):
         assert re.search(f'class="badge"[^>]*>{flag}<', page)
     assert "labels derived from a model" in page
+
+
+def _few_shot_page(folder: Path, *splits: str) -> str:
+    curves = {"in_domain/svm_rbf": {1: (0.3, 0.4), 3: (0.4, 0.5), 5: (0.5, 0.6), 20: (0.6, 0.7)}}
+    runs = [run for split in splits for run in made_few_shot(curves, split=split)]
+    return _file(folder, runs + [made_stage(f"pretrain of {EFFNET}")], metric="oa").read_text(encoding="utf-8")
+
+
+def test_two_splits_of_one_scene_are_two_figures_and_the_random_one_is_flagged(tmp_path: Path) -> None:
+    page = _few_shot_page(tmp_path, "block", "random")
+    curves = page.partition("How scores grow")[2].partition("</section>")[0]
+    assert curves.count("<figure>") == 2
+    assert curves.count("random split, leaks") == 1
+    collector = _Collector()
+    collector.feed(page)
+    assert collector.open == []
+
+
+def test_labels_a_class_stand_on_a_log2_axis(tmp_path: Path) -> None:
+    page = _few_shot_page(tmp_path, "block")
+    at = {k: float(re.findall(rf'x="([0-9.]+)"[^>]*>{k}-shot<', page)[0]) for k in (1, 3, 5, 20)}
+    whole = at[20] - at[1]
+    for k in (3, 5):
+        assert (at[k] - at[1]) / whole == pytest.approx(math.log2(k) / math.log2(20), abs=1e-3)
+
+
+def test_published_scores_have_a_panel_of_their_own_that_says_which_test_set_is_another(tmp_path: Path) -> None:
+    both = _few_shot_page(tmp_path, "block", "random")
+    assert "ours, random split: the same kind of test pixels" in both
+    assert "ours, block split: ANOTHER TEST SET" in both
+    assert "best-test checkpoint · whole-scene statistics · copied" in both
+    table = both.partition("<h2>All cells</h2>")[2]
+    assert "DCFSL" in both
+    assert "DCFSL" not in table
+    assert '<span class="badge">other test set</span>' in _few_shot_page(tmp_path, "block")
+
+
+def test_borders_and_shared_seconds_have_their_places(tmp_path: Path) -> None:
+    page = _few_shot_page(tmp_path, "block")
+    header = page.partition('id="cells"')[2].partition("</thead>")[0]
+    assert re.findall(r'<button type="button">(border|interior)<', header) == ["border", "interior"]
+    assert f"pretrain of {EFFNET}" in page.partition("What cells share")[2]
+    assert 'type="button">border<' not in _page(tmp_path, made_sweep())
+    assert "What cells share" not in _page(tmp_path, made_sweep())
 
 
 def test_captions_speak_of_pretrained_models(tmp_path: Path) -> None:
