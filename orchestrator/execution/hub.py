@@ -12,10 +12,11 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from orchestrator.execution.failures import NODE_LOST
-from orchestrator.execution.hub_records import SAVE_NOW, Group, Lease
+from orchestrator.execution.hub_records import SAVE_NOW, Clocks, Group, Lease
 from orchestrator.execution.idle_groups import IdleGroups
 
 STALE = {"kind": "stale"}
@@ -41,9 +42,7 @@ class Hub:
         self._stopping = ""
         self._stopped = asyncio.Event()
         self._last_progress = time.time()
-        self._first_lease_at: float | None = None
-        self._last_end_at: float | None = None
-        self._gaps: list[float] = []
+        self._clocks = Clocks()
 
     # ---- spoken by worker groups
 
@@ -112,7 +111,7 @@ class Hub:
             return
         group.lease_id = None
         group.finished_runs += 1
-        group.idle_since = self._last_end_at = time.time()
+        self._clocks.ended()
         self._fruitless.pop(group_id, None)
         self._end(lease_id, event)
         if event.get("group_leaves"):
@@ -141,10 +140,7 @@ class Hub:
             if group.generation == generation and group.is_idle:  # else it died meanwhile, or was sent home
                 break
         group.is_idle = False
-        gap = time.time() - group.idle_since
-        if group.finished_runs:
-            self._gaps.append(gap)
-        self._first_lease_at = self._first_lease_at or time.time()
+        self._clocks.leased(group)
         self._leases[lease_id] = Lease(group_id=group_id, spent_s=float(job.get("spent_s", 0.0)))
         group.lease_id = lease_id
         self._last_progress = time.time()
@@ -208,11 +204,7 @@ class Hub:
         return {
             "idle_for_s": now - self._last_progress,
             "is_closed": self._closed,
-            "groups": {
-                name: group.to_data(now)
-                for name, group in self._groups.items()
-                if group.lease_id or name not in self._leaving
-            },
+            "groups": {name: one.to_data(now) for name, one in self._groups.items() if self._counts(name, one)},
             "fruitless_restarts": dict(self._fruitless),
             "start_errors": dict(self._start_errors),
             "refused": self._refused,
@@ -221,7 +213,7 @@ class Hub:
 
     async def times(self) -> dict[str, Any]:
         """When runs began and ended, and how long groups stood idle between two; asked once, at the end."""
-        return {"first_lease_at": self._first_lease_at, "last_end_at": self._last_end_at, "gaps_s": self._gaps}
+        return asdict(self._clocks)
 
     async def give_up(self, group_id: str, generation: int, lease_id: str | None, cause: str, reason: str) -> bool:
         """Take a group's incarnation for dead: its run is lost, its ticket and its words are stale.
@@ -249,6 +241,10 @@ class Hub:
         async with group.arrived:
             group.arrived.notify_all()
         return True
+
+    def _counts(self, group_id: str, group: Group) -> bool:
+        """Whether a group is at work or will be."""
+        return bool(group.lease_id) or group_id not in self._leaving
 
     def _offer(self, group_id: str, group: Group) -> None:
         group.is_idle, group.idle_since = True, time.time()

@@ -47,6 +47,26 @@ class Group:
 
 
 @dataclass
+class Clocks:
+    """When runs began and ended, and how long groups stood idle between two."""
+
+    first_lease_at: float | None = None
+    last_end_at: float | None = None
+    gaps_s: list[float] = field(default_factory=list)
+
+    def leased(self, group: Group) -> None:
+        """A group has got a run."""
+        now = time.time()
+        if group.finished_runs:
+            self.gaps_s.append(now - group.idle_since)
+        self.first_lease_at = self.first_lease_at or now
+
+    def ended(self) -> None:
+        """A group has ended a run."""
+        self.last_end_at = time.time()
+
+
+@dataclass
 class Lease:
     """A segment of a run in a group's hands."""
 

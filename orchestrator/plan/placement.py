@@ -26,7 +26,7 @@ from orchestrator.plan.shapes import GroupShape
 
 IDLE_S = 10.0
 """About what it costs to start a group."""
-TURN_S = 120.0
+TURN_S = 300.0
 """Long against the start of a group, so that turns cost little."""
 STUCK_S = 60.0
 """A group that is not placed for so long waits for room that only looks free (on machines too small for it)."""

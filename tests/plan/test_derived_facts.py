@@ -8,9 +8,9 @@ import pytest
 
 from orchestrator.config import BlockConfig, ExecutionConfig, GridConfig, SearchConfig, TrainConfig
 from orchestrator.plan.facts import DatasetFacts, DatasetStatus
+from orchestrator.plan.placement import Room
 from orchestrator.plan.planned import Plan
 from orchestrator.plan.provenance import leakage, transfer, used_pretraining
-from orchestrator.plan.placement import Room
 from orchestrator.plan.shapes import GroupShape
 from orchestrator.plan.usage import Phase, Study, simulate
 from strategies._base import Pretraining
