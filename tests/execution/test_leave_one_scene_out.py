@@ -265,6 +265,16 @@ def two_scenes(tmp_path: Path) -> Path:
     return grid
 
 
+def records_of(folder: Path) -> dict[str, CellRecord]:
+    """Cells of the real sweep by their data set."""
+    return {r.tags["hsfm.dataset"]: r for r in open_ledger(folder / "loso", "loso", mode="read").cells().values()}
+
+
+def attempts_of(folder: Path) -> dict[tuple[str, str], int]:
+    """Attempt of every closed slot, by data set and slot."""
+    return {(d, n): s.attempt for d, r in records_of(folder).items() for n, s in r.slots.items() if s.is_closed}
+
+
 def test_a_real_sweep_killed_and_started_again_trains_nothing_twice_and_keeps_its_choice(
     two_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,12 +282,11 @@ def test_a_real_sweep_killed_and_started_again_trains_nothing_twice_and_keeps_it
     process = sweeps.start(two_scenes, tmp_path)
     sweeps.wait_for_closed(process, tmp_path, "loso", 2)
     sweeps.kill_driver(process)
-    done = sweeps.closed(tmp_path, "loso")
+    done = attempts_of(tmp_path)
     sweeps.run(two_scenes, tmp_path)
-    attempts = sweeps.closed(tmp_path, "loso")
-    assert len(open_ledger(tmp_path / "loso", "loso", mode="read").cells()) == 2
-    records = {r.tags["hsfm.dataset"]: r for r in open_ledger(tmp_path / "loso", "loso", mode="read").cells().values()}
-    assert all(attempts[name] == attempt for name, attempt in done.items())
+    attempts, records = attempts_of(tmp_path), records_of(tmp_path)
+    assert len(attempts) == 2 * (2 + 2)
+    assert all(attempts[slot] == attempt for slot, attempt in done.items())
     for name, other in (("stripes", "stripes_again"), ("stripes_again", "stripes")):
         record, trials = records[name], records[other].slots
         chosen = json.loads(record.tags["hsfm.chosen"])
@@ -288,4 +297,4 @@ def test_a_real_sweep_killed_and_started_again_trains_nothing_twice_and_keeps_it
         assert all(dict(record.slots[f"final/{seed}"].params) == chosen["params"] for seed in range(2))
         assert all("test/oa" in record.slots[f"final/{seed}"].scores for seed in range(2))
     again = sweeps.run(two_scenes, tmp_path)
-    assert sweeps.closed(tmp_path, "loso") == attempts, again
+    assert attempts_of(tmp_path) == attempts, again
