@@ -82,7 +82,7 @@ class WorkerGroups:
         """How many segments of a shape may be under way or wait: one a group, and a few ahead of a free one."""
         with self._lock:
             count = sum(one.shape == shape and not one.is_leaving for one in self._groups.values())
-        return max(1, count + self._execution.prefetch)
+        return max(1, count + int(self._execution.prefetch))
 
     @property
     def names(self) -> set[str]:

@@ -21,7 +21,7 @@ from orchestrator.plan.stages import stages_of
 class Phase(NamedTuple):
     """Equal tasks; the next phase of a study starts when all of them are done."""
 
-    count: int
+    tasks: int
     seconds: float
     """Wall-clock seconds of each."""
     after: frozenset[str] = frozenset()
@@ -50,7 +50,7 @@ def simulate(studies: Iterable[Study], room: Room) -> tuple[float, float]:
 class _Simulation:
     def __init__(self, studies: list[Study], room: Room) -> None:
         self.studies, self.room, self.free, self.now = studies, room, room, 0.0
-        self.plans = [deque(phase for phase in study.phases if phase.count > 0) for study in studies]
+        self.plans = [deque(phase for phase in study.phases if phase.tasks > 0) for study in studies]
         self.open_tasks = [0] * len(studies)
         self.ready: dict[GroupShape, deque[tuple[float, int, int, float]]] = {}
         """By shape: since when, order, study, seconds."""
