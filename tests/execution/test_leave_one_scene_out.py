@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.config import ExecutionConfig, GridConfig, SearchConfig, TrainConfig
+from orchestrator.api_plan import build_plan
+from orchestrator.config import ExecutionConfig, GridConfig, SearchConfig, TrainConfig, load_grid
+from orchestrator.datasets.locations import DataLocations
+from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.registry import get_facts
 from orchestrator.execution.cell_state import SELECTION
 from orchestrator.execution.families import Choice
+from orchestrator.execution.journal import LedgerJournal
 from orchestrator.execution.segments import Segment
 from orchestrator.execution.sweep_state import SweepState
 from orchestrator.ledger.records import CellRecord, SlotRecord
@@ -273,6 +277,41 @@ def records_of(folder: Path) -> dict[str, CellRecord]:
 def attempts_of(folder: Path) -> dict[tuple[str, str], int]:
     """Attempt of every closed slot, by data set and slot."""
     return {(d, n): s.attempt for d, r in records_of(folder).items() for n, s in r.slots.items() if s.is_closed}
+
+
+def drive_ledger(grid_file: Path, *, at_most: int) -> int:
+    """One driver on the real ledger, with invented scores; how many runs it ended before it was gone."""
+    grid, folder = load_grid(str(grid_file)), grid_file.parent
+    plan = build_plan(grid, DataLocations(data_root=None, cache=folder / "cache"), folder)
+    with open_ledger(folder / "loso", "loso", mode="drive") as ledger:
+        journal = LedgerJournal(
+            ledger, logs=folder / "logs", provenance={}, on_run_closed=lambda _: None, on_cell_closed=lambda *_: None
+        )
+        with journal.together():
+            for planned in plan.cells:
+                journal.open_cell(planned)
+        state = SweepState(plan.cells, ledger.cells(), search=plan.search, execution=ExecutionConfig(), journal=journal)
+        ended = 0
+        while ended < at_most and (segment := state.next_segment(limit=1)) is not None:
+            name = "val/best_oa" if segment.slot.startswith("search/") else "test/oa"
+            event = {"kind": "reached", "step": segment.until_step, "seconds": 1.0, "scores": {name: score(segment)}}
+            state.on_end(segment.lease_id, event)
+            ended += 1
+    return ended
+
+
+def test_the_choice_lies_in_the_ledger_and_outlives_its_drivers(two_scenes: Path) -> None:
+    folder = two_scenes.parent
+    for name in ("stripes", "stripes_again"):
+        prepare(str(folder / name / "dataset.yaml"), DataLocations(data_root=None, cache=folder / "cache"))
+    assert [drive_ledger(two_scenes, at_most=most) for most in (3, 3, 99, 99)] == [3, 3, 2, 0]
+    records = records_of(folder)
+    for name, other in (("stripes", "stripes_again"), ("stripes_again", "stripes")):
+        scores = [records[other].slots[f"search/f0/{n}"].scores[SELECTION] for n in range(2)]
+        chosen = json.loads(records[name].tags["hsfm.chosen"])
+        assert (chosen["selection"], chosen["scores"]) == ("leave_one_scene_out", {other: scores})
+        assert (records[name].tags["hsfm.chosen_on"], records[name].tags["hsfm.state"]) == (other, "done")
+        assert [dict(records[name].slots[f"final/{seed}"].params) for seed in range(2)] == [chosen["params"]] * 2
 
 
 def test_a_real_sweep_killed_and_started_again_trains_nothing_twice_and_keeps_its_choice(
