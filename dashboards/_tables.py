@@ -20,7 +20,7 @@ _HEADERS = (
     ("device s", "n"),
     ("split", ""),
 )
-_REGIONS = (("border", "n"), ("interior", "n"))
+_REGIONS = (("OA border", "n"), ("OA interior", "n"))
 
 
 def cells_table(rows: Sequence[Row], *, metric_title: str) -> str:

@@ -32,7 +32,7 @@ def comparison_table(rows: Sequence[ComparisonRow]) -> Table:
     shared = "\n+ shared" if any(row.shared_s for row in rows) else ""
     table.add_column(f"trained\ndevice s{shared}", justify="right", no_wrap=True)
     if has_regions:
-        table.add_column("border\ninterior", justify="right", no_wrap=True)
+        table.add_column("OA border\ninterior", justify="right", no_wrap=True)
     for group in dict.fromkeys(row.group for row in rows):
         members = [row for row in rows if row.group == group]
         table.add_section()

@@ -184,9 +184,9 @@ def test_published_scores_have_a_panel_of_their_own_that_says_which_test_set_is_
 def test_borders_and_shared_seconds_have_their_places(tmp_path: Path) -> None:
     page = _few_shot_page(tmp_path, "block")
     header = page.partition('id="cells"')[2].partition("</thead>")[0]
-    assert re.findall(r'<button type="button">(border|interior)<', header) == ["border", "interior"]
+    assert re.findall(r'<button type="button">(OA border|OA interior)<', header) == ["OA border", "OA interior"]
     assert f"pretrain of {EFFNET}" in page.partition("What cells share")[2]
-    assert 'type="button">border<' not in _page(tmp_path, made_sweep())
+    assert 'type="button">OA border<' not in _page(tmp_path, made_sweep())
     assert "What cells share" not in _page(tmp_path, made_sweep())
 
 
