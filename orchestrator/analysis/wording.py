@@ -18,6 +18,8 @@ VERDICT_WORDS = {
     "equivalent": "are equivalent within one point (=)",
     "undecided": "are undecided",
 }
+MOST_TOLD = 12
+"""With more gains than these, only those that hold are told in words; all are in the table."""
 VERDICT_MARKS = {"better": "▲", "worse": "▼", "equivalent": "="}
 FURTHER_TITLES = {"weighted_f1": "weighted F1", "fw_iou": "weighted IoU", "macro_precision": "precision", "mcc": "MCC"}
 
@@ -113,12 +115,13 @@ def _verdicts(rows: Sequence[ComparisonRow], contrasts: int) -> list[str]:
         )
         + ". Seeds are draws on these data sets: nothing is said about others."
     ]
+    told = ("better", "worse") if len(judged) > MOST_TOLD else tuple(VERDICT_WORDS)
     for (dataset, budget, strategy, control), gain in judged.items():
-        if gain.verdict in ("better", "worse") and gain.interval is not None:
+        if gain.verdict in told and gain.interval is not None:
             low, high = gain.interval
             found.append(
-                f"{VERDICT_MARKS[gain.verdict]} {dataset}, {budget}: {strategy} {100 * gain.mean:+.1f} points over "
-                f"{control} (95% interval {100 * low:+.1f} to {100 * high:+.1f}, p = {gain.p_adjusted:.2g})"
+                f"{VERDICT_MARKS.get(gain.verdict, '·')} {dataset}, {budget}: {strategy} {100 * gain.mean:+.1f} points "
+                f"over {control} (95% interval {100 * low:+.1f} to {100 * high:+.1f}, p = {gain.p_adjusted:.2g})"
             )
     return found
 
