@@ -6,7 +6,7 @@
 # make chaos   a real sweep under random kills against an undisturbed one        (KILLS=4)
 # make verify  what CI has no time for, some hours; dated logs go to docs/   (parts: verify-anchors, verify-overhead,
 #              verify-scale, verify-packing, verify-data-path, verify-feature-cache, verify-foundation, verify-few-shot,
-#              verify-real-transfer, verify-first-hour, verify-three-hosts, verify-chaos, verify-faults)
+#              verify-few-shot-contrast, verify-few-shot-ablations, verify-proximal-transfer, verify-real-transfer, verify-first-hour, verify-three-hosts, verify-chaos, verify-faults)
 # make lint    formatting, lint, types, import layers
 # make clean   remove .venv, .venv-geo and caches; sweeps' results stay
 #
@@ -59,7 +59,7 @@ chaos: $(INSTALLED_DEV)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
 # Each part has a dated log of its own, so that one can be repeated: make verify-chaos
-VERIFY_PARTS := anchors overhead scale packing data-path feature-cache foundation few-shot real-transfer first-hour three-hosts chaos faults
+VERIFY_PARTS := anchors overhead scale packing data-path feature-cache foundation few-shot few-shot-contrast few-shot-ablations proximal-transfer real-transfer first-hour three-hosts chaos faults
 VERIFY_anchors    = $(BIN)/hsfm-sweep --grid indian_pines_anchor --out $$(mktemp -d)
 VERIFY_overhead   = $(BIN)/python benchmarks/overhead.py
 VERIFY_scale      = $(BIN)/python benchmarks/bookkeeping.py --write --check
@@ -68,6 +68,9 @@ VERIFY_data-path  = $(BIN)/python benchmarks/data_path.py --write
 VERIFY_feature-cache = $(BIN)/python benchmarks/feature_cache.py --check
 VERIFY_foundation = $(BIN)/hsfm-sweep --grid foundation_smoke --out $$(mktemp -d)
 VERIFY_few-shot   = $(BIN)/hsfm-sweep --grid few_shot_smoke --out $$(mktemp -d)
+VERIFY_few-shot-contrast = $(BIN)/hsfm-sweep --grid few_shot_contrast --out $$(mktemp -d)
+VERIFY_few-shot-ablations = $(BIN)/hsfm-sweep --grid few_shot_ablations --out $$(mktemp -d)
+VERIFY_proximal-transfer = $(BIN)/hsfm-sweep --grid proximal_transfer --out $$(mktemp -d)
 VERIFY_real-transfer = $(BIN)/hsfm-sweep --grid real_transfer --out $$(mktemp -d)
 VERIFY_first-hour = $(BIN)/python benchmarks/new_user.py
 VERIFY_three-hosts = $(BIN)/python -m tests.three_hosts --install
