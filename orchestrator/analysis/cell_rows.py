@@ -59,7 +59,13 @@ def cell_row(
         chosen_by: the validation score that marks the best strategy.
         shared_s: device seconds by stage of what it builds on and shares with other cells.
     """
-    finals = [run for run in runs if run["stage"] == "final" and run["state"] == "finished"]
+    finals = [
+        run
+        for run in runs
+        if run["stage"] == "final"
+        and run["state"] == "finished"
+        and (cell.final_seeds is None or run["seed"] in cell.final_seeds)
+    ]
     with_scores = [(run, score_of(run)) for run in finals]
     scored = [run for run, score in with_scores if score is not None]
     values = {int(run["seed"]): float(score) for run, score in with_scores if score is not None}

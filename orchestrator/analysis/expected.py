@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from orchestrator.plan.planned import Plan, PlannedCell
@@ -10,7 +11,7 @@ from orchestrator.plan.stages import all_stages, stage_id
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedCell:
-    """A cell as it was planned: its identity, its factors, and how many seeds make it complete."""
+    """A cell as it was planned: its identity, its factors, and the seeds that make it complete."""
 
     cell_id: str | None
     """None while its data set is not prepared: no run can belong to it."""
@@ -28,6 +29,9 @@ class ExpectedCell:
     selection: str | None
     control_of: tuple[str, ...] = ()
     seeds: int
+    """How many final runs make it complete."""
+    final_seeds: Collection[int] | None = None
+    """Their seeds; runs of others, left by an earlier start, do not count. None = no plan is at hand, all count."""
     stages: tuple[str, ...] = ()
     """Ids, in the ledger, of the shared stages that its runs build on."""
     optional: bool = False
@@ -55,6 +59,7 @@ def expected_cells(plan: Plan) -> tuple[ExpectedCell, ...]:
             selection=planned.selection,
             control_of=planned.cell.strategy.control_of,
             seeds=planned.seeds,
+            final_seeds=planned.final_seeds,
             stages=_stages(planned),
             optional=planned.optional,
             state=planned.state,

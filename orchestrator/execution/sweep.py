@@ -29,6 +29,7 @@ from orchestrator.ledger.store import Ledger
 from orchestrator.plan.planned import Plan
 from orchestrator.plan.resources import groups_at_start
 from orchestrator.plan.shapes import Shapes, shapes_for
+from orchestrator.plan.slots import final_slots
 
 HUB_ANSWERS_WITHIN_S, GROUPS_LEAVE_WITHIN_S = 20.0, 20.0
 """At the end of a sweep nothing depends on either any more."""
@@ -241,8 +242,8 @@ def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:
     for cell in state.cells.values():
         if cell.planned.stage != "final":
             continue
-        finals = [r for s, r in cell.slots.items() if s.startswith("final/")]
-        if sum(r.state == "finished" for r in finals) >= cell.planned.seeds:
+        finals = [cell.slots.get(slot) for slot in final_slots(cell.planned)]
+        if all(record is not None and record.state == "finished" for record in finals):
             outcome.finished += 1
         elif not cell.planned.optional and not outcome.is_interrupted:
             errors = [r.error for r in cell.slots.values() if r.state == "failed"] or state.stages.failed(cell)
