@@ -53,7 +53,7 @@ def write_report(
     from dashboards.comparison import render
     from orchestrator.analysis.benchmark import benchmark_data
     from orchestrator.analysis.expected import expected_cells
-    from orchestrator.analysis.label_efficiency import efficiencies, write_efficiencies
+    from orchestrator.analysis.label_efficiency import efficiencies, efficiency_table
     from orchestrator.analysis.latex import write_latex
     from orchestrator.analysis.pseudo_rgb import pseudo_rgb_notes
     from orchestrator.analysis.results import results_table, write_csv, write_parquet
@@ -81,7 +81,7 @@ def write_report(
         write_latex(rows, out / LATEX),
     ]
     if curves := efficiencies(rows):
-        files.append(write_efficiencies(curves, out / EFFICIENCY))
+        files.append(write_csv(efficiency_table(curves), out / EFFICIENCY))
     files.append(render(files[0], out / PAGE))
     _print_comparison(rows, shared, comparison, console)
     if publish:

@@ -6,15 +6,13 @@ labels counts the same.
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from orchestrator.analysis.rows import ComparisonRow
 from orchestrator.analysis.significance import interval
@@ -174,31 +172,20 @@ def target_words(entry: Mapping[str, Any], title: str) -> str:
     )
 
 
-def write_efficiencies(entries: Sequence[Efficiency], path: Path) -> Path:
-    """The curves' areas and labels to the target as CSV, one line a strategy, data set and split; absent is empty."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    with unfinished.open("w", encoding="utf-8", newline="") as stream:
-        lines = csv.writer(stream, lineterminator="\n")
-        lines.writerow(_COLUMNS)
-        for entry in entries:
-            lines.writerow(["" if value is None else value for value in _csv_line(entry)])
-    os.replace(unfinished, path)
-    return path
+def efficiency_table(entries: Sequence[Efficiency]) -> pa.Table:
+    """The curves' areas and labels to the target, one line a strategy, data set and split; absent is null."""
+    return pa.Table.from_pylist([_line(entry) for entry in entries])
 
 
-_COLUMNS = (
-    *("dataset", "split", "strategy", "metric", "shots", "area", "area_low", "area_high"),
-    *("target", "target_strategy", "target_shots", "shots_to_target", "reached", "reason"),
-)
-
-
-def _csv_line(entry: Efficiency) -> tuple[Any, ...]:
+def _line(entry: Efficiency) -> dict[str, Any]:
     low, high = entry.area_interval or (None, None)
-    target = asdict(entry.target) if entry.target else {}
-    shots = " ".join(f"{k:g}" for k in entry.shots)
-    return (
-        *(entry.dataset, entry.split, entry.strategy, entry.metric, shots, entry.area, low, high),
-        *(target.get("score"), target.get("strategy"), target.get("shots")),
-        *(entry.shots_to_target, entry.reached, entry.reason),
-    )
+    target = entry.target
+    return {
+        **{name: getattr(entry, name) for name in ("dataset", "split", "strategy", "metric")},
+        "shots": " ".join(f"{k:g}" for k in entry.shots),
+        **{"area": entry.area, "area_low": low, "area_high": high},
+        "target": target.score if target else None,
+        "target_strategy": target.strategy if target else None,
+        "target_shots": target.shots if target else None,
+        **{name: getattr(entry, name) for name in ("shots_to_target", "reached", "reason")},
+    }

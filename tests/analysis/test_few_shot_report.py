@@ -14,8 +14,8 @@ from rich.console import Console
 from orchestrator.analysis.aggregates import across_datasets, label_curves
 from orchestrator.analysis.few_shot import few_shot_data
 from orchestrator.analysis.few_shot_terminal import few_shot_parts
-from orchestrator.analysis.label_efficiency import Efficiency, area, efficiencies, write_efficiencies
-from orchestrator.analysis.results import results_table
+from orchestrator.analysis.label_efficiency import Efficiency, area, efficiencies, efficiency_table
+from orchestrator.analysis.results import results_table, write_csv
 from orchestrator.analysis.rows import ComparisonRow
 from orchestrator.analysis.shared_stages import shared_stages
 from orchestrator.analysis.summary import compare, comparison_data
@@ -110,7 +110,7 @@ def test_one_number_of_labels_is_no_curve(tmp_path: Path) -> None:
 
 
 def test_the_csv_holds_every_curve_and_leaves_absent_values_empty(tmp_path: Path) -> None:
-    path = write_efficiencies(efficiencies(rows_of(BOTH)), tmp_path / "label_efficiency.csv")
+    path = write_csv(efficiency_table(efficiencies(rows_of(BOTH))), tmp_path / "label_efficiency.csv")
     lines = list(csv.DictReader(path.open()))
     assert {(line["strategy"], line["split"]) for line in lines} == {
         (s, p) for s in CURVES for p in ("block", "random")
