@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 from orchestrator.plan.planned import Plan, PlannedCell
@@ -30,7 +29,7 @@ class ExpectedCell:
     control_of: tuple[str, ...] = ()
     seeds: int
     """How many final runs make it complete."""
-    final_seeds: Collection[int] | None = None
+    final_seeds: tuple[int, ...] | None = None
     """Their seeds; runs of others, left by an earlier start, do not count. None = no plan is at hand, all count."""
     stages: tuple[str, ...] = ()
     """Ids, in the ledger, of the shared stages that its runs build on."""
@@ -59,7 +58,7 @@ def expected_cells(plan: Plan) -> tuple[ExpectedCell, ...]:
             selection=planned.selection,
             control_of=planned.cell.strategy.control_of,
             seeds=planned.seeds,
-            final_seeds=planned.final_seeds,
+            final_seeds=tuple(planned.final_seeds),
             stages=_stages(planned),
             optional=planned.optional,
             state=planned.state,

@@ -145,10 +145,10 @@ def test_seeds_that_the_plan_does_not_ask_for_are_in_no_mean() -> None:
     # the grid was started with four seeds and is now continued with two, or with others
     runs = made_cell("in_domain/unet", (0.5, 0.7, 0.1, 0.9))
     cell = made_expected("in_domain/unet", cell_id=runs[0].cell_id, init="random", state="partial", reason="")
-    two = _compare(runs, expected=[replace(cell, final_seeds=range(2))], metric="oa")[0]
+    two = _compare(runs, expected=[replace(cell, final_seeds=(0, 1))], metric="oa")[0]
     assert (two.state, list(two.values)) == ("complete", [0, 1])
     assert two.mean == pytest.approx(np.mean([two.values[0], two.values[1]]))
-    others = _compare(runs, expected=[replace(cell, final_seeds=range(3, 5))], metric="oa")[0]
+    others = _compare(runs, expected=[replace(cell, final_seeds=(3, 4))], metric="oa")[0]
     assert (others.state, others.reason, others.mean) == ("incomplete", "1 of 2 seeds finished", None)
 
 
