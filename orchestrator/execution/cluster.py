@@ -18,7 +18,7 @@ from orchestrator.execution.machine import whole_cpus
 from orchestrator.execution.ray_start import leave_ray, start_ray
 from orchestrator.plan.placement import Room
 from orchestrator.plan.resources import feasibility
-from orchestrator.plan.shapes import GroupShape, gpus_of_worker
+from orchestrator.plan.shapes import GroupShape
 
 DRIVER_RESOURCE = "hsfm_driver"
 """Custom resource that only safe (not pre-emptible) nodes declare; trial drivers ask for a sliver of it."""
@@ -121,16 +121,6 @@ def node_count() -> int:
     import ray
 
     return sum(bool(node["Alive"]) for node in ray.nodes())  # type: ignore[no-untyped-call]
-
-
-def group_count(execution: ExecutionConfig, capacity: Capacity, world_size: int) -> int:
-    """How many worker groups of one size are at work at once.
-
-    Raises:
-        FeasibilityError: not even one fits, or more were asked for than fit.
-    """
-    shape = GroupShape(world_size, execution.cpus_per_worker, gpus_of_worker(execution, capacity.gpus))
-    return int(room_for([shape], execution, capacity).count(shape))
 
 
 def room_for(shapes: Collection[GroupShape], execution: ExecutionConfig, capacity: Capacity) -> Room:

@@ -38,7 +38,3 @@ class IdleGroups:
     def waiting(self) -> dict[str, int]:
         """How many segments wait, by shape."""
         return {shape: count for shape, count in self._waiting.items() if count}
-
-    def forget(self) -> None:
-        """Throw all tickets away."""
-        self._tickets.clear()

@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.config import ExecutionConfig
 from orchestrator.plan.shapes import GroupShape
 
 IDLE_S = 10.0
@@ -57,14 +56,6 @@ class Room:
         by_gpus = self.gpus / shape.all_gpus if shape.all_gpus else math.inf
         most = min(self.groups, self.cpus / shape.all_cpus, by_gpus)
         return most if math.isinf(most) else max(0, int(most + 1e-9))
-
-
-def room_of(execution: ExecutionConfig, cpus: float | None, gpus: float | None, *, can_grow: bool) -> Room:
-    """The room for worker groups; where a cluster `can_grow` and a number of groups is asked for, that alone counts."""
-    most = float(execution.groups or math.inf)
-    if can_grow and execution.groups:
-        return Room(groups=most)
-    return Room(math.inf if cpus is None else cpus, math.inf if gpus is None else gpus, most)
 
 
 def first_groups(work: Mapping[GroupShape, tuple[int, float]], room: Room) -> list[GroupShape]:

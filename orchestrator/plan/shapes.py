@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orchestrator.config import ExecutionConfig
+from orchestrator.config import ExecutionConfig, GridConfig
+from orchestrator.config.loading import block_train
 from orchestrator.errors import ConfigError
 from orchestrator.plan.planned import PlannedCell
 
@@ -98,6 +99,18 @@ def shapes_for(cells: Iterable[PlannedCell], execution: ExecutionConfig, gpus: f
     if each or not networks:
         return shapes
     return Shapes(execution, each, min(networks))
+
+
+def shapes_of_networks(grid: GridConfig, gpus: float) -> list[GroupShape]:
+    """The shapes that the networks of a grid and its blocks ask for, whatever of it is done, the smallest first.
+
+    Args:
+        grid: a valid grid.
+        gpus: GPUs of the cluster.
+    """
+    sizes = {grid.train.world_size, *(block_train(grid.train, block).world_size for block in grid.blocks)}
+    each = gpus_of_worker(grid.execution, gpus)
+    return [GroupShape(size, grid.execution.cpus_per_worker, each) for size in sorted(sizes)]
 
 
 def _refuse_shares(shapes: Iterable[GroupShape]) -> None:

@@ -7,9 +7,11 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestrator.config import GridConfig
 from orchestrator.errors import LedgerError
 from orchestrator.execution import machine
 from orchestrator.ledger.ui import LOOPBACK, check_port_free
+from orchestrator.plan.shapes import shapes_of_networks
 from orchestrator.upkeep import resources
 from orchestrator.upkeep.findings import Finding, Subject
 from orchestrator.upkeep.resources import GIB
@@ -34,7 +36,8 @@ def devices(subject: Subject) -> Iterator[Finding]:
     execution = subject.grid.execution if subject.grid else None
     is_cluster = bool(os.environ.get("RAY_ADDRESS"))
     text = f"{allowed:g} of {seen} CPUs may be used"
-    per_group = (subject.grid.train.world_size * execution.cpus_per_worker) if subject.grid and execution else 1
+    largest = max(shapes_of_networks(subject.grid or GridConfig(), 0))
+    per_group = largest.all_cpus
     fits = max(1, int(allowed) // per_group)  # what a sweep takes by itself
     asked = execution.groups if execution else 0
     if is_cluster:
@@ -45,7 +48,7 @@ def devices(subject: Subject) -> Iterator[Finding]:
     else:
         yield Finding("CPUs", "ok", text)
     total, free = resources.memory_allowed()
-    workers = (asked or fits) * (subject.grid.train.world_size if subject.grid else 1)
+    workers = (asked or fits) * largest.workers
     need = 0.0 if is_cluster else workers * WORKER_GIB + RAY_GIB
     text = f"{free / GIB:.1f} GiB of {total / GIB:.1f} GiB are free"
     if free / GIB < need:

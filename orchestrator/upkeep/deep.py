@@ -8,9 +8,11 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from orchestrator.config import ExecutionConfig
+from orchestrator.config import GridConfig
 from orchestrator.errors import FeasibilityError
 from orchestrator.ledger.mlflow_store import MlflowStore
+from orchestrator.plan.resources import feasibility
+from orchestrator.plan.shapes import shapes_of_networks
 from orchestrator.upkeep import tracking_server
 from orchestrator.upkeep.findings import Finding, Subject
 
@@ -31,10 +33,11 @@ def ray_nodes(subject: Subject) -> Iterator[Finding]:
     """Start or join Ray, and run one small task on every node."""
     from orchestrator.execution import cluster
 
-    execution = subject.grid.execution if subject.grid else ExecutionConfig()
-    world_size = subject.grid.train.world_size if subject.grid else 1
+    grid = subject.grid or GridConfig()
+    execution = grid.execution
+    sizes = [shape.workers for shape in shapes_of_networks(grid, 0)]
     try:
-        with cluster.ray_session(execution, world_size) as capacity:
+        with cluster.ray_session(execution, min(sizes), max(sizes)) as capacity:
             where = "started here" if capacity.is_local else "joined"
             yield Finding(
                 "Ray cluster",
@@ -48,8 +51,10 @@ def ray_nodes(subject: Subject) -> Iterator[Finding]:
                 mend = f"on safe nodes: ray start ... --resources='{{\"{cluster.DRIVER_RESOURCE}\": 1000}}'"
                 yield Finding("driver nodes", "warning", text, mend)
             try:
-                count = cluster.group_count(execution, capacity, world_size)
-                yield Finding("worker groups", "ok", f"{count} fit")
+                shapes = shapes_of_networks(grid, capacity.gpus)
+                cluster.room_for(shapes, execution, capacity)
+                text = feasibility(shapes, execution, capacity.cpus, capacity.gpus)[1]
+                yield Finding("worker groups", "ok", text)
             except FeasibilityError as error:
                 yield Finding("worker groups", "failure", str(error), "execution.groups=0 takes as many as fit")
             yield from _nodes(subject)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from strategies._base import StrategyError
 
 Adapter = Literal["resample", "pool", "mapping"]
-Grid = Literal["auto", "wavelength", "index"]
 
 
 class CommonGrid(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 
 from orchestrator.execution.hub import STALE, Hub
 from orchestrator.execution.hub_records import SAVE_NOW
+from orchestrator.execution.idle_groups import IdleGroups
 
 PLACES = [{"node_id": "n", "host": "h", "pid": 1}]
 REACHED = {"kind": "reached", "step": 1}
@@ -59,7 +60,7 @@ def test_a_run_is_not_blamed_for_a_machine_that_went_away() -> None:
             await hub.enter("group", PLACES)
             told.append((await hub.event(f"run-{number}")).get("cause"))
             await hub.finished("group", (await hub.condition())["groups"]["group"]["generation"], "none", REACHED)
-            hub._idle.forget()
+            hub._idle = IdleGroups()
         return told
 
     assert asyncio.run(causes()) == [None, "node_lost", None]
