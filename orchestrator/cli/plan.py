@@ -17,7 +17,7 @@ from orchestrator.cli.same_command import same_sweep
 from orchestrator.errors import FeasibilityError
 from orchestrator.plan.display import shared_lines
 from orchestrator.plan.export import plan_to_data
-from orchestrator.plan.families import DRAWS_NOTE
+from orchestrator.plan.leave_one_scene_out import DRAWS_NOTE
 from orchestrator.plan.planned import CELL_STATES, Plan, PlannedCell
 from orchestrator.plan.provenance import SYNTHETIC_NOTE
 

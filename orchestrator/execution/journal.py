@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from orchestrator.execution.families import CHOICE_TAG
+from orchestrator.execution.leave_one_scene_out import CHOICE_TAG
 from orchestrator.execution.segments import Segment
 from orchestrator.ledger.records import SlotRecord
 from orchestrator.ledger.store import Ledger

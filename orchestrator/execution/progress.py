@@ -129,7 +129,7 @@ class Progress:
         for name, record in slots.items():
             done[stage_of(name)] += record.state in ("finished", "stopped")
         # its own trials choose for other scenes; shown beside it, a person would choose by them
-        best = None if planned.family else best_trial(slots, self._state.search.metric)
+        best = None if planned.candidates_id else best_trial(slots, self._state.search.metric)
         is_done = done["final"] >= planned.seeds
         state = "running" if now else (("done" if is_done else "failed") if cell.is_closed else "waiting")
         trials = planned.trials * len(planned.folds_used)

@@ -124,7 +124,7 @@ def _share_left(record: SlotRecord | None, step: int, last: int) -> float:
 
 def _final_slots_with_a_winner(planned: PlannedCell, slots: Mapping[str, SlotRecord]) -> Sequence[str]:
     """Finals that can still run: where every trial of a fold failed there is nothing to repeat."""
-    if not planned.trials or planned.family or not any(record.state == "failed" for record in slots.values()):
+    if not planned.trials or planned.candidates_id or not any(record.state == "failed" for record in slots.values()):
         return final_slots(planned)
     failed: dict[str, int] = {}
     for name, record in slots.items():

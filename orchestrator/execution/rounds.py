@@ -21,15 +21,15 @@ def draw(state: CellState, fold: int, numbers: Sequence[int], search: SearchConf
     if planned.template is None:
         raise ValueError(f"cell {planned.cell} has no run specification before its data set is prepared")
     params = studies.draw_round(
-        # candidates of a family are the same on every scene and fold: they are scored together
-        cell_id=planned.family or state.cell_id,
-        fold=0 if planned.family else fold,
+        # these candidates are the same on every scene and fold: they are scored together
+        cell_id=planned.candidates_id or state.cell_id,
+        fold=0 if planned.candidates_id else fold,
         numbers=numbers,
         past=[state.slots[search_slot(fold, number)] for number in range(numbers[0])],
         drawn={number: state.slots[name].params for number, name in names.items() if name in state.slots},
         defaults={name: planned.template.fields[name] for name in planned.space},
         space=planned.space,
-        sampler="random" if planned.family else search.sampler,
+        sampler="random" if planned.candidates_id else search.sampler,
         round_size=search.round,
     )
     records = []

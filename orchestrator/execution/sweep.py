@@ -247,6 +247,6 @@ def _conclude(state: SweepState, plan: Plan, outcome: SweepOutcome) -> None:
             outcome.finished += 1
         elif not cell.planned.optional and not outcome.is_interrupted:
             errors = [r.error for r in cell.slots.values() if r.state == "failed"] or state.stages.failed(cell)
-            why = errors[0] if errors else state.families.problem(cell) or "not finished"
+            why = errors[0] if errors else state.scene_choices.problem(cell) or "not finished"
             outcome.failed.append(f"{cell.planned.cell}: {why}")
     outcome.blocked = [c.why_blocked for c in plan.cells if c.state == "blocked" and not c.optional]

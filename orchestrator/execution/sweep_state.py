@@ -15,7 +15,7 @@ from orchestrator.config import ExecutionConfig, SearchConfig
 from orchestrator.execution import rounds
 from orchestrator.execution.cell_queue import CellQueue
 from orchestrator.execution.cell_state import CellState
-from orchestrator.execution.families import Families
+from orchestrator.execution.leave_one_scene_out import SceneChoices
 from orchestrator.execution.outcomes import Outcomes
 from orchestrator.execution.segments import Journal, Segment
 from orchestrator.execution.stages import Stages
@@ -51,7 +51,7 @@ class SweepState:
         self._waiting: dict[str, CellState] = {}
         """Cells that have to wait for a run of another cell: one with the same key, a stage, trials on other scenes."""
         self._outcomes = Outcomes(search, execution, journal)
-        self.families = Families(self.cells, self.stages, records, search.round)
+        self.scene_choices = SceneChoices(self.cells, self.stages, records, search.round)
         self._chosen: dict[str, Mapping[str, Any]] = {}
         for planned in cells:
             if planned.cell_id is None or planned.template is None or planned.state == "blocked":
@@ -190,7 +190,7 @@ class SweepState:
     def _close_if_done(self, state: CellState, *, is_start: bool = False) -> None:
         if state.is_closed or state.in_flight:
             return
-        if self.stages.are_waited_for(state) or self.families.is_waited_for(state):
+        if self.stages.are_waited_for(state) or self.scene_choices.is_waited_for(state):
             return
         is_stuck = bool(self.stages.failed(state))
         if not is_stuck and any(
@@ -207,7 +207,7 @@ class SweepState:
 
     def _final_record(self, state: CellState, fold: int, seed: int) -> SlotRecord | None:
         """The slot of a final run with the winner's parameters; one of a former winner is superseded."""
-        params = self._chosen_elsewhere(state) if state.planned.family else state.final_params(fold)
+        params = self._chosen_elsewhere(state) if state.planned.candidates_id else state.final_params(fold)
         if params is None:
             return None  # every trial failed, or other scenes have not chosen yet: there is nothing to repeat
         key = state.final_key(seed, params)
@@ -228,10 +228,10 @@ class SweepState:
         It stands for the rest of this start: all trials that it rests on are closed.
         """
         if state.cell_id not in self._chosen:
-            choice = self.families.choice(state)
+            choice = self.scene_choices.choice(state)
             if choice is None:
                 return None
-            recorded = self.families.recorded(state)
+            recorded = self.scene_choices.recorded(state)
             if recorded is None or recorded.to_text() != choice.to_text():
                 self.journal.chosen(state.planned, choice.to_text(), list(choice.scores))
             self._chosen[state.cell_id] = choice.params

@@ -11,7 +11,7 @@ from orchestrator.plan.compatibility import override_notes
 from orchestrator.plan.epochs import steps_of_epochs
 from orchestrator.plan.expand import ExpandedCell
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
-from orchestrator.plan.families import family_of
+from orchestrator.plan.leave_one_scene_out import candidates_id_of
 from orchestrator.plan.planned import PlannedCell
 from orchestrator.plan.provenance import leakage, transfer, used_pretraining
 from orchestrator.plan.run_spec import RunSpec
@@ -122,7 +122,7 @@ def draft(
         receptive_field_px=strategy.receptive_field_px,
         selection=selection,
         split=split,
-        family=family_of(cell) if selection == LEAVE_ONE_SCENE_OUT and trials else "",
+        candidates_id=candidates_id_of(cell) if selection == LEAVE_ONE_SCENE_OUT and trials else "",
         pretraining=own_spec,
         pretraining_seeds=own.seeds if own else 1,
         sources=own.sources if own else (),

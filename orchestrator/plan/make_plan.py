@@ -16,7 +16,7 @@ from orchestrator.plan.draft import draft
 from orchestrator.plan.epochs import epochs_problem
 from orchestrator.plan.expand import ExpandedCell, expand, pattern_names
 from orchestrator.plan.facts import DatasetStatus, WeightsStatus
-from orchestrator.plan.families import settled, with_choosers
+from orchestrator.plan.leave_one_scene_out import settled, with_choosers
 from orchestrator.plan.planned import Plan, PlannedCell
 from orchestrator.plan.provenance import used_weights
 from orchestrator.plan.resources import placed

@@ -101,7 +101,7 @@ class PlannedCell:
     """Size of one extraction's features, an upper bound."""
     stages: tuple[RunSpec, ...] = ()
     """Of a stage: the stages it builds on."""
-    family: str = ""
+    candidates_id: str = ""
     """Where hyperparameters are chosen on other scenes: what its trials are drawn for, the same on every scene."""
     choosers: tuple[Chooser, ...] = ()
     """The cells whose trials choose its hyperparameters, instead of its own, in the order of the plan."""

@@ -9,7 +9,7 @@ from orchestrator.plan.facts import DatasetFacts
 HELD_OUT_FROM_SHOTS = 5
 """Fewest shots of which one can be held out for validation."""
 LEAVE_ONE_SCENE_OUT = "leave_one_scene_out"
-"""Hyperparameters are chosen on the grid's other scenes (see `families`)."""
+"""Hyperparameters are chosen on the grid's other scenes (see `leave_one_scene_out`)."""
 WITHOUT_VALIDATION = ("none", "held_out_shots", LEAVE_ONE_SCENE_OUT)
 """Selections whose final runs have no validation labels."""
 

@@ -143,7 +143,7 @@ def _as_cell(
         notes=(),
         optional=True,
         selection="none",
-        family="",
+        candidates_id="",
         choosers=(),
         split=spec.split,
     )

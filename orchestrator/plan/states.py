@@ -67,7 +67,7 @@ def tally(planned: PlannedCell, slots: Mapping[str, str]) -> Tally:
         search_failed=len(failed),
         finals_done=sum(slots.get(name) in FINAL_DONE for name in finals),
         finals_failed=tuple(name for name in finals if slots.get(name) == "failed"),
-        hopeless_folds=() if planned.family else tuple(hopeless),
+        hopeless_folds=() if planned.candidates_id else tuple(hopeless),
     )
 
 

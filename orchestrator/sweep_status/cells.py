@@ -124,7 +124,7 @@ def cell_status(sight: CellSight, metric: str, left_s: float | None, *, is_drive
     """The cell as data."""
     planned, slots, counted = sight.planned, sight.slots, sight.counted
     finals = planned.seeds
-    best = None if planned.family else best_trial(slots, metric)  # those choose for other scenes
+    best = None if planned.candidates_id else best_trial(slots, metric)  # those choose for other scenes
     running = sum(run.state != "interrupted" for run in sight.running)
     interrupted = sum(run.state == "interrupted" for run in sight.running)
     state = _state(sight, is_driven=is_driven)

@@ -15,8 +15,8 @@ from orchestrator.datasets.locations import DataLocations
 from orchestrator.datasets.prepare import prepare
 from orchestrator.datasets.registry import get_facts
 from orchestrator.execution.cell_state import SELECTION
-from orchestrator.execution.families import Choice
 from orchestrator.execution.journal import LedgerJournal
+from orchestrator.execution.leave_one_scene_out import Choice
 from orchestrator.execution.segments import Segment
 from orchestrator.execution.sweep_state import SweepState
 from orchestrator.ledger.records import CellRecord, SlotRecord
@@ -208,7 +208,7 @@ def test_without_any_score_elsewhere_a_cell_ends_and_says_why() -> None:
     left = state.cells[str(cell(plan, "indian_pines").cell_id)]
     assert left.is_closed
     assert state.is_finished
-    assert "no candidate has a score on every scene (pavia_university)" in state.families.problem(left)
+    assert "no candidate has a score on every scene (pavia_university)" in state.scene_choices.problem(left)
     assert slots(journal, cell(plan, "pavia_university"), "final")
 
 
@@ -237,7 +237,7 @@ def test_one_cell_alone_waits_for_trials_that_are_not_part_of_this_start() -> No
     alone = [cell(plan, "indian_pines")]
     state = run(journal, alone, plan.grid, groups=1, seed=0)
     assert not slots(journal, alone[0], "final")
-    assert "run the whole sweep" in state.families.problem(state.cells[str(alone[0].cell_id)])
+    assert "run the whole sweep" in state.scene_choices.problem(state.cells[str(alone[0].cell_id)])
 
 
 def test_a_record_of_very_many_candidates_keeps_the_winners_scores() -> None:

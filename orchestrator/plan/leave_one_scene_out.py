@@ -1,7 +1,7 @@
 """Leave one scene out: hyperparameters of a cell are chosen on the same strategy and budget at the other scenes. Pure.
 
 With few labels a class there is nothing to tune on. So the trials of a strategy at a label budget are drawn once, the
-same for every data set of the grid (a family); each is trained on a scene's few labels and scored on the validation
+same for every data set of the grid; each is trained on a scene's few labels and scored on the validation
 labels of that scene, which would be no few-shot labels any more if they chose for the scene itself: they choose for
 the others alone. A cell's own trials never choose for it, nor do those of a data set that shows the same place.
 """
@@ -36,30 +36,30 @@ def settled(grid: GridConfig) -> GridConfig:
     return replace(grid, search=replace(grid.search, sampler="random", stopping="none"))
 
 
-def family_of(cell: Cell) -> str:
+def candidates_id_of(cell: Cell) -> str:
     """What the trials of a cell are drawn for: the strategy with its fields, the label budget, the block's split."""
     choice = cell.strategy
     own = (choice.name, choice.fields, choice.fixed, choice.normalisation)
-    return content_hash(["family", *own, vars(cell.label_budget), cell.split])
+    return content_hash(["candidates", *own, vars(cell.label_budget), cell.split])
 
 
 def with_choosers(cells: Sequence[PlannedCell], records: Mapping[str, Slots]) -> list[PlannedCell]:
     """The cells, each with the cells that choose for it and with what that means for its state.
 
     Args:
-        cells: judged cells of a plan, with the family of each that has one.
+        cells: judged cells of a plan; `candidates_id` says which try the same candidates.
         records: state of the slots that the ledger knows, by cell id.
 
     Raises:
-        ConfigError: a family that has only one scene.
+        ConfigError: candidates that are tried on one scene only.
     """
-    families: dict[str, list[PlannedCell]] = {}
+    groups: dict[str, list[PlannedCell]] = {}
     for planned in cells:
-        if planned.family:
-            families.setdefault(planned.family, []).append(planned)
-    for members in families.values():
+        if planned.candidates_id:
+            groups.setdefault(planned.candidates_id, []).append(planned)
+    for members in groups.values():
         _refuse_one_scene(members)
-    return [_with_choosers(one, families[one.family], records) if one.family else one for one in cells]
+    return [_with_choosers(one, groups[one.candidates_id], records) if one.candidates_id else one for one in cells]
 
 
 def _refuse_one_scene(members: Sequence[PlannedCell]) -> None:

@@ -71,7 +71,7 @@ class Choice:
         return cls(**values)
 
 
-class Families:
+class SceneChoices:
     """The cells of a sweep that choose for each other."""
 
     def __init__(

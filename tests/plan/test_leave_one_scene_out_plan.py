@@ -56,13 +56,13 @@ def test_every_other_scene_chooses_also_with_one_label_a_class(plan_of: Callable
     assert [one.dataset for one in cell.choosers] == ["orchard", "quarry"]
     assert (cell.selection, cell.trials, cell.runs_total) == ("leave_one_scene_out", 3, 3 + 2)
     assert "chosen on orchard and quarry" in cell.reason
-    assert len({one.family for one in plan.cells}) == 1
+    assert len({one.candidates_id for one in plan.cells}) == 1
 
 
-def test_another_budget_strategy_or_fixed_field_is_another_family(plan_of: Callable[..., Plan]) -> None:
+def test_another_budget_strategy_or_fixed_field_has_other_candidates(plan_of: Callable[..., Plan]) -> None:
     strategies = ["in_domain/svm_rbf", "in_domain/spectral_cnn", {"name": "in_domain/svm_rbf", "gamma": 0.1}]
     plan = plan_of({"meadow": {}, "orchard": {}}, strategies=strategies, label_budgets=[{"k_shot": 1}, {"k_shot": 5}])
-    assert len({one.family for one in plan.cells}) == 6
+    assert len({one.candidates_id for one in plan.cells}) == 6
     assert all(len(one.choosers) == 1 for one in plan.cells)
 
 
@@ -75,7 +75,7 @@ def test_data_sets_of_one_place_never_choose_for_each_other(plan_of: Callable[..
 
 
 @pytest.mark.parametrize("datasets", [{"meadow": {}}, {"salinas": {}, "salinas_a": {"scene": "salinas"}}])
-def test_a_family_with_one_scene_is_refused_with_what_to_do(plan_of: Callable[..., Plan], datasets: Any) -> None:
+def test_candidates_on_one_scene_alone_are_refused_with_what_to_do(plan_of: Callable[..., Plan], datasets: Any) -> None:
     with pytest.raises(ConfigError, match=r"runs on .* alone.*allowed: at least 2 scenes.*search\.selection=auto"):
         plan_of(datasets)
 
