@@ -127,8 +127,9 @@ class WindowTransfer(WindowFields):
         adapt(model, self.regime)
         for name in encoder.first_parts(self.frozen_blocks):
             freeze_part(model, f"backbone.{name}")
-        if self.frozen_blocks and hasattr(encoder, "pixel_class"):  # a parameter of the encoder itself
-            encoder.pixel_class.requires_grad_(False)
+        if self.frozen_blocks:
+            for token_D in encoder.class_tokens:
+                token_D.requires_grad_(False)
         return model
 
     def fine_tuning_settings(self) -> FineTuningSettings:

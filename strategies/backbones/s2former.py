@@ -139,6 +139,11 @@ class S2Encoder(nn.Module):
         """Length of the features."""
         return 3 * self.sizes.width
 
+    @property
+    def class_tokens(self) -> tuple[nn.Parameter, ...]:
+        """Class tokens that belong to no module of their own."""
+        return (self.pixel_class,)
+
     def first_parts(self, blocks: int) -> tuple[str, ...]:
         """Names of the modules up to and with so many blocks; none of 0."""
         return ("pixel_embed", "group_embed", *(f"blocks.{n}" for n in range(blocks))) if blocks else ()

@@ -35,6 +35,11 @@ class SpectralEncoder(nn.Module):
         """Length of the features."""
         return self.sizes.width
 
+    @property
+    def class_tokens(self) -> tuple[nn.Parameter, ...]:
+        """Class tokens that belong to no module of their own: the only one is the embedding's."""
+        return ()
+
     def first_parts(self, blocks: int) -> tuple[str, ...]:
         """Names of the modules up to and with so many blocks; none of 0."""
         return ("group_embed", *(f"blocks.{n}" for n in range(blocks))) if blocks else ()
